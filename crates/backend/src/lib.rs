@@ -1,1 +1,16 @@
-//! Placeholder.
+//! Backends: where bytes lie.
+//!
+//! [`Backend`] is whole operations on whole blobs: put a stream of known length, get a range, head,
+//! delete, list, copy. Drivers (`s3`, `directory`, `memory`) speak to one kind of store each;
+//! decorators wrap any of them. A backend knows nothing of buckets, keys or replicas: only paths.
+//! Every driver passes the one conformance suite in `suite`.
+
+mod body;
+mod contract;
+mod error;
+
+pub use body::{Body, BodyError, ByteStream, collect};
+pub use contract::{
+    Backend, Deleted, Download, Entry, ListPage, MetadataEntry, PutOptions, PutReceipt, Profile, Stat,
+};
+pub use error::{BackendError, ErrorKind, Reaction};

@@ -1,0 +1,107 @@
+//! What can go wrong at a backend, by what the caller may do about it.
+
+use std::time::Duration;
+
+/// A failed operation on a backend.
+#[derive(Debug, thiserror::Error)]
+#[error("backend {backend}: {operation}: {message}")]
+pub struct BackendError {
+    /// Which backend.
+    pub backend: types::BackendName,
+    /// Which operation, in lower case (`put`, `get`, ...).
+    pub operation: &'static str,
+    /// What kind of failure.
+    pub kind: ErrorKind,
+    /// What happened, for the log. Never holds a secret; never reaches a client.
+    pub message: String,
+    /// What lies behind it.
+    #[source]
+    pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+/// The kinds of failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// Nothing lies at that path.
+    NotFound,
+    /// The backend refuses us: wrong credentials, no permission, no such bucket.
+    Denied,
+    /// The backend has no room.
+    OutOfSpace,
+    /// Too many requests.
+    Throttled {
+        /// How long the backend asks us to wait.
+        retry_after: Option<Duration>,
+    },
+    /// The request certainly had no effect: it was never sent whole, or was answered with a refusal.
+    Unavailable,
+    /// The request left and no trustworthy answer came: it may have had its effect, or may still have it.
+    Unknown,
+    /// The body that we were given failed. Nothing was stored.
+    BadBody,
+    /// The backend answered something that it must not: a wrong range, a wrong length, a truncated body.
+    Corrupt,
+    /// The operation or argument is not possible on this backend.
+    Unsupported,
+}
+
+/// What a caller may do next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reaction {
+    /// The answer is final.
+    GiveUp,
+    /// The same may be tried again, after the given time where one was named.
+    RetryAfter(Option<Duration>),
+    /// The answer was lost: what was written may be there. Doom it, use a new path.
+    Abandon,
+}
+
+impl ErrorKind {
+    /// What a caller may do next. The only place that decides about retries.
+    #[must_use]
+    pub fn reaction(self) -> Reaction {
+        match self {
+            Self::NotFound | Self::Denied | Self::OutOfSpace | Self::BadBody | Self::Unsupported => {
+                Reaction::GiveUp
+            }
+            Self::Throttled { retry_after } => Reaction::RetryAfter(retry_after),
+            Self::Unavailable | Self::Corrupt => Reaction::RetryAfter(None),
+            Self::Unknown => Reaction::Abandon,
+        }
+    }
+
+    /// The kind as a metric label and a log field.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NotFound => "not_found",
+            Self::Denied => "denied",
+            Self::OutOfSpace => "out_of_space",
+            Self::Throttled { .. } => "throttled",
+            Self::Unavailable => "unavailable",
+            Self::Unknown => "unknown",
+            Self::BadBody => "bad_body",
+            Self::Corrupt => "corrupt",
+            Self::Unsupported => "unsupported",
+        }
+    }
+}
+
+impl BackendError {
+    /// An error of this kind without a source.
+    pub fn new(
+        backend: &types::BackendName,
+        operation: &'static str,
+        kind: ErrorKind,
+        message: impl Into<String>,
+    ) -> Self {
+        Self { backend: backend.clone(), operation, kind, message: message.into(), source: None }
+    }
+
+    /// The same with what lies behind it.
+    #[must_use]
+    pub fn with_source(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+}
