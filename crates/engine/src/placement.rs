@@ -117,7 +117,7 @@ mod tests {
     #[test]
     fn blobs_are_small_enough_for_as_many_backends_as_are_wanted() {
         let candidates: Vec<_> =
-            parse("a=0/-^100 b=0/-^50 c=0/-^20<10").into_iter().map(|(_, c)| c).collect();
+            parse("a=0/-^100 b=0/-^50 c=0/-<10^20").into_iter().map(|(_, c)| c).collect();
         assert_eq!(blob_bytes_max(&candidates, 500, 1), Some(100));
         assert_eq!(blob_bytes_max(&candidates, 500, 2), Some(50));
         assert_eq!(blob_bytes_max(&candidates, 500, 3), Some(50));
