@@ -90,7 +90,7 @@ pub(crate) enum Standing {
 
 use Standing::{Needs, Superseded, Waits};
 
-const REPAIR: &str = "replicas are written with each object, but lost ones are not made again yet";
+const REPAIR: &str = "replicas are written with each object, but this release does not make lost ones again";
 const BROADCAST: &str = "no backend is searched for objects that the catalog does not name";
 const CATALOG: &str = "SQLite is part of this process and does not fail apart from it";
 const POOLS: &str = "it says how limits are counted";
@@ -167,15 +167,20 @@ fn entry(key: &str) -> Option<&'static (&'static str, Standing)> {
 }
 
 /// One warning for each entry that the file touches without asking for anything that would be refused.
-pub(crate) fn warn(report: &Report<'_>) {
+pub(crate) fn warn(config: &Config, report: &Report<'_>) {
+    let mut keys: Vec<_> = report.lines().into_iter().collect();
+    keys.sort_by_key(|(_, line)| *line);
     let mut warned = Vec::new();
-    for (key, _) in report.lines() {
-        let pattern = without_indexes(&key);
-        let Some((prefix, standing)) = entry(&pattern) else { continue };
+    for (key, _) in keys {
+        // Two replicas that are not made again once lost are less than they seem.
+        let seems_repaired = key == "replication.factor" && config.replication.factor > 1;
+        let pattern = if seems_repaired { "replication.batch_size" } else { &*without_indexes(&key) };
+        let Some((prefix, standing)) = entry(pattern) else { continue };
         let message = match standing {
             Superseded(by) => format!("is superseded and has no effect: {by}"),
+            Waits(Feature::Repair, note) if !Feature::Repair.is_built() => (*note).to_owned(),
             Waits(feature, note) if !feature.is_built() => {
-                format!("has no effect before {} is built: {note}", feature.name())
+                format!("has no effect in this release, which lacks {}: {note}", feature.name())
             }
             _ => continue,
         };
@@ -300,5 +305,38 @@ impl Config {
             let on = keys.into_iter().filter(|(on, ..)| *on);
             asked.extend(on.map(|(_, key, feature)| (format!("backends[{index}].{key}"), feature)));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keys::all_keys;
+
+    #[test]
+    fn every_entry_speaks_of_a_key() {
+        let keys = all_keys();
+        for (prefix, _) in STANDINGS {
+            let known = keys.iter().any(|row| entry(&row.key).is_some_and(|(found, _)| found == prefix));
+            assert!(known, "{prefix} covers no key");
+        }
+    }
+
+    #[test]
+    fn every_feature_that_is_needed_has_a_name() {
+        for (prefix, standing) in STANDINGS {
+            if let Needs(feature) | Waits(feature, _) = standing {
+                assert!(!feature.name().is_empty(), "{prefix}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_index_does_not_matter() {
+        assert_eq!(
+            without_indexes("backends[3].request_limits[12].name"),
+            "backends[].request_limits[].name"
+        );
+        assert_eq!(without_indexes("server.tls"), "server.tls");
     }
 }

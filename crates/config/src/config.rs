@@ -133,13 +133,13 @@ impl Config {
                 None
             }
         };
-        let template = text.contains("{{").then(|| "`{{` looks like a template: render it first".to_owned());
         for flaw in flaws {
-            report.refuse_at(flaw.position, "", flaw.message, template.clone());
+            let hint = syntax_hint(text, flaw.position.line);
+            report.refuse_at(flaw.position, "", flaw.message, hint.map(str::to_owned));
         }
         let config = config.map(|config: Self| {
             config.check(&report.root());
-            built::warn(&report);
+            built::warn(&config, &report);
             Self { lines: Lines(report.lines()), ..config }
         });
         match (config, report.finish()) {
@@ -177,15 +177,36 @@ impl Config {
         self.notifications.check(&at.key("notifications"));
         self.telemetry.check(&at.key("telemetry"));
         at.key("deployment").not_empty(Some(&self.deployment));
+        self.check_paths(at);
         self.check_placement(at);
     }
 
     /// First words of paths on the listener that a bucket of that name would never see.
     fn reserved_names(&self) -> Vec<String> {
-        let first =
-            |path: &str| path.trim_start_matches('/').split('/').next().unwrap_or_default().to_owned();
         let fixed = ["health", "ui", "metrics", "admin"].map(str::to_owned);
-        fixed.into_iter().chain([first(&self.ui.path), first(&self.telemetry.metrics.path)]).collect()
+        fixed
+            .into_iter()
+            .chain([first_word(&self.ui.path), first_word(&self.telemetry.metrics.path)].map(str::to_owned))
+            .collect()
+    }
+
+    /// The paths and listeners that are not the S3 endpoint must not hide each other.
+    fn check_paths(&self, at: &Place<'_>) {
+        let (ui, metrics) = (first_word(&self.ui.path), first_word(&self.telemetry.metrics.path));
+        let place = at.key("telemetry").key("metrics");
+        for (key, word) in [(at.key("ui").key("path"), ui), (place.key("path"), metrics)] {
+            if ["health", "admin"].contains(&word) {
+                key.refuse(format!("must not begin with `/{word}`, which is taken"));
+            }
+        }
+        if ui == metrics {
+            at.first_set(&["telemetry.metrics.path", "ui.path"])
+                .refuse("telemetry.metrics.path and ui.path must begin with different words");
+        }
+        let listen = &self.server.listen_addr;
+        if self.telemetry.metrics.listen.as_ref() == Some(listen) && listen.port > 0 {
+            place.key("listen").refuse_with("is the address of the main listener", "leave it out");
+        }
     }
 
     fn check_placement(&self, at: &Place<'_>) {
@@ -209,4 +230,18 @@ impl Config {
             }
         }
     }
+}
+
+/// The first word of a path on the listener.
+fn first_word(path: &str) -> &str {
+    path.trim_start_matches('/').split('/').next().unwrap_or_default()
+}
+
+/// What is usually behind text that is not YAML.
+fn syntax_hint(text: &str, line: usize) -> Option<&'static str> {
+    if text.contains("{{") {
+        return Some("`{{` looks like a template: render it first");
+    }
+    let line = text.lines().nth(line.checked_sub(1)?)?;
+    line.contains("${").then_some("write \"${NAME}\" in quotes within `{}` or `[]`")
 }

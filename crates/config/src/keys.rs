@@ -24,7 +24,7 @@ impl KeyRow {
         let key = if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
         let default = match shown {
             _ if required.iter().any(|required| required == name) => "required".to_owned(),
-            shown => shown.in_line(),
+            shown => shown.in_words(),
         };
         let meaning = doc.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ");
         Self { key, kind: String::new(), default, meaning, optional: false }

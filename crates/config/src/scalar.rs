@@ -93,6 +93,7 @@ impl<T: Scalar> Value for T {
 
     fn describe(row: KeyRow, rows: &mut Vec<KeyRow>) {
         let kind = T::KIND.trim_start_matches("a ").trim_start_matches("an ");
+        let kind = kind.split(" such as ").next().unwrap_or(kind);
         rows.push(KeyRow { kind: kind.to_owned(), ..row });
     }
 }
@@ -117,6 +118,12 @@ fn expanded(raw: &str, place: &Place<'_>) -> Option<String> {
             None
         }
     }
+}
+
+/// Whether the node is text that is empty, perhaps because its variable is.
+pub(crate) fn is_empty_text(node: &Node, place: &Place<'_>) -> bool {
+    let Kind::Scalar { text, .. } = &node.kind else { return false };
+    expand(text, place.report.env).is_ok_and(|expanded| expanded.text.is_empty())
 }
 
 fn shortened(raw: &str) -> String {

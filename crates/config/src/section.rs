@@ -167,7 +167,11 @@ pub(crate) fn default_section<T: Section>() -> (T, Vec<String>) {
 }
 
 impl<T: Value> Value for Option<T> {
+    /// Empty text is nothing: it is how the Go program spells the default of most optional keys.
     fn read(node: &Node, place: &Place<'_>) -> Option<Self> {
+        if crate::scalar::is_empty_text(node, place) {
+            return Some(None);
+        }
         T::read(node, place).map(Some)
     }
 
@@ -261,10 +265,10 @@ macro_rules! section {
             }
 
             fn shown_keys(&self) -> Vec<(String, $crate::show::Shown)> {
-                let mut keys = Vec::new();
-                $( keys.push((stringify!($field).to_owned(),
-                    $crate::section::Value::show(&self.$field))); )*
-                $( keys.append(&mut $crate::section::Section::shown_keys(&self.$flat)); )*
+                let keys = vec![$( (stringify!($field).to_owned(),
+                    $crate::section::Value::show(&self.$field)) ),*];
+                $( let keys: Vec<_> = keys.into_iter()
+                    .chain($crate::section::Section::shown_keys(&self.$flat)).collect(); )*
                 keys
             }
 

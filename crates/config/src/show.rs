@@ -6,6 +6,8 @@ pub(crate) enum Shown {
     Nothing,
     /// A number, a duration, a word: written as it is.
     Plain(String),
+    /// A size in bytes: written as a number.
+    Bytes(u64),
     /// Free text: written in quotes.
     Text(String),
     List(Vec<Shown>),
@@ -18,12 +20,21 @@ impl Shown {
         match self {
             Self::Nothing => "-".to_owned(),
             Self::Plain(text) => text.clone(),
+            Self::Bytes(bytes) => bytes.to_string(),
             Self::Text(text) => quote(text),
             Self::List(items) => {
                 let items: Vec<_> = items.iter().map(Self::in_line).collect();
                 format!("[{}]", items.join(", "))
             }
             Self::Map(_) => "{}".to_owned(),
+        }
+    }
+
+    /// The value for a reader of the documents.
+    pub(crate) fn in_words(&self) -> String {
+        match self {
+            Self::Bytes(bytes) => in_units(*bytes),
+            other => other.in_line(),
         }
     }
 
@@ -38,11 +49,21 @@ impl Shown {
 
     fn is_flat(&self) -> bool {
         match self {
-            Self::Nothing | Self::Plain(_) | Self::Text(_) => true,
+            Self::Nothing | Self::Plain(_) | Self::Bytes(_) | Self::Text(_) => true,
             Self::List(items) => items.is_empty(),
             Self::Map(entries) => entries.iter().all(|(_, value)| matches!(value, Self::Nothing)),
         }
     }
+}
+
+/// The size in the largest unit that needs no fraction, as it may be written in a file.
+fn in_units(bytes: u64) -> String {
+    let units = [(40, "TB"), (30, "GB"), (20, "MB"), (10, "KB")];
+    let fits = |(shift, _): &(u32, &str)| bytes >> shift << shift == bytes && bytes > 0;
+    units
+        .into_iter()
+        .find(fits)
+        .map_or(bytes.to_string(), |(shift, unit)| format!("{}{unit}", bytes >> shift))
 }
 
 fn write_map(entries: &[(String, Shown)], depth: usize, out: &mut String) {
@@ -72,7 +93,7 @@ fn write_value(value: &Shown, depth: usize, out: &mut String) {
                 write_item(item, depth + 1, out);
             }
         }
-        Shown::Nothing | Shown::Plain(_) | Shown::Text(_) => {}
+        Shown::Nothing | Shown::Plain(_) | Shown::Bytes(_) | Shown::Text(_) => {}
     }
 }
 

@@ -72,7 +72,7 @@ impl Scalar for ByteSize {
     }
 
     fn show(&self) -> Shown {
-        Shown::Plain(self.0.to_string())
+        Shown::Bytes(self.0)
     }
 }
 
@@ -139,8 +139,9 @@ pub(crate) fn print_duration(duration: Duration) -> String {
         return "0s".to_owned();
     }
     let below_second = [(1_000_000, "ms"), (1_000, "us"), (1, "ns")];
-    if nanos % 1_000_000_000 != 0 {
-        let (unit, name) = below_second.into_iter().find(|(unit, _)| nanos % unit == 0).unwrap_or((1, "ns"));
+    if !nanos.is_multiple_of(1_000_000_000) {
+        let (unit, name) =
+            below_second.into_iter().find(|(unit, _)| nanos.is_multiple_of(*unit)).unwrap_or((1, "ns"));
         return format!("{}{name}", nanos / unit);
     }
     let seconds = duration.as_secs();

@@ -154,11 +154,6 @@ impl Server {
         self.check_timeouts(at);
         self.check_memory(at);
         self.domain.check_host_names(&at.key("domain"));
-        if let Some(spill_dir) = &self.spill_dir
-            && spill_dir.as_os_str().is_empty()
-        {
-            at.key("spill_dir").refuse_with("is empty", "leave it out for the system's directory");
-        }
     }
 
     fn check_timeouts(&self, at: &Place<'_>) {

@@ -183,7 +183,7 @@ impl S3Store {
         for (name, value) in keys {
             let key = at.key(name);
             match (self.credential_source, value) {
-                (CredentialSource::Static, None | Some("")) => key.refuse("is required for an S3 backend"),
+                (CredentialSource::Static, None) => key.refuse("is required for an S3 backend"),
                 (CredentialSource::DefaultChain, Some(_)) => {
                     key.refuse_with("does not go together with default_chain", "remove it");
                 }

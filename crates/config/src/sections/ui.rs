@@ -39,12 +39,10 @@ impl Ui {
         ];
         for (name, value) in keys {
             let key = at.key(name);
-            key.not_empty(value.as_ref().map(Secret::expose));
             let needed = name == "session_secret" || !has_root;
             if self.enabled && needed && value.is_none() {
                 key.refuse("is required when the dashboard is enabled");
             }
         }
-        at.key("admin_token").not_empty(self.admin_token.as_ref().map(Secret::expose));
     }
 }
