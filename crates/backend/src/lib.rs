@@ -11,6 +11,6 @@ mod error;
 
 pub use body::{Body, BodyError, ByteStream, collect};
 pub use contract::{
-    Backend, Deleted, Download, Entry, ListPage, MetadataEntry, PutOptions, PutReceipt, Profile, Stat,
+    Backend, Deleted, Download, Entry, ListPage, MetadataEntry, Profile, PutOptions, PutReceipt, Stat,
 };
 pub use error::{BackendError, ErrorKind, Reaction};
