@@ -7,6 +7,7 @@
 
 mod body;
 mod contract;
+mod directory;
 mod error;
 mod memory;
 #[cfg(any(test, feature = "suite"))]
@@ -16,5 +17,6 @@ pub use body::{Body, BodyError, ByteStream, collect};
 pub use contract::{
     Backend, Deleted, Download, Entry, ListPage, MetadataEntry, Profile, PutOptions, PutReceipt, Stat,
 };
+pub use directory::{DirectoryBackend, DirectoryOptions};
 pub use error::{BackendError, ErrorKind, Reaction};
 pub use memory::MemoryBackend;
