@@ -78,7 +78,10 @@ fn libraries_stay_in_their_room() {
     for (name, uses) in dependencies() {
         for (library, rooms) in STAYS_IN {
             let inside = rooms.contains(&name.as_str());
-            assert!(inside || !uses.iter().any(|used| used == library), "{library} does not belong in {name}");
+            assert!(
+                inside || !uses.iter().any(|used| used == library),
+                "{library} does not belong in {name}"
+            );
         }
     }
 }
