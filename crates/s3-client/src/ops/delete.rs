@@ -43,7 +43,7 @@ impl S3Client {
     }
 
     fn error_inside(&self, headers: &HeaderMap, body: &[u8]) -> Result<(), Error> {
-        match outcome::<crate::answers::NoMore>(body, "DeleteResult") {
+        match outcome::<crate::answers::NoMore>(body, &["DeleteResult"]) {
             Ok(Outcome::Failed(said)) => {
                 Err(self.inner.failure("delete", StatusCode::OK, headers, said, Sent::Whole, true))
             }
@@ -94,7 +94,7 @@ impl S3Client {
         };
         let limit = self.inner.timeouts.small_operation;
         let (headers, body) = self.inner.call(outgoing, limit, ANSWER_BYTES_MAX).await?;
-        match outcome::<DeleteReader>(&body, "DeleteResult") {
+        match outcome::<DeleteReader>(&body, &["DeleteResult"]) {
             Ok(Outcome::Done(read)) => Ok(read),
             Ok(Outcome::Failed(said)) => {
                 Err(self.inner.failure("delete_many", StatusCode::OK, &headers, said, Sent::Whole, true))
