@@ -9,9 +9,14 @@ mod body;
 mod contract;
 mod directory;
 mod error;
+mod fault;
 mod memory;
+mod meter;
+mod operation;
+mod retry;
 #[cfg(any(test, feature = "suite"))]
 pub mod suite;
+mod timeout;
 
 pub use body::{Body, BodyError, ByteStream, collect};
 pub use contract::{
@@ -19,4 +24,9 @@ pub use contract::{
 };
 pub use directory::{DirectoryBackend, DirectoryOptions};
 pub use error::{BackendError, ErrorKind, Reaction};
+pub use fault::{Fault, FaultBackend, Faults};
 pub use memory::MemoryBackend;
+pub use meter::{Direction, Meter, MeterSink, Outcome};
+pub use operation::Operation;
+pub use retry::{Retry, RetryOptions};
+pub use timeout::{Timeout, TimeoutOptions};
