@@ -100,7 +100,8 @@ fn escape(text: &str) -> String {
             out.push('=');
         }
         for (j, byte) in segment.bytes().enumerate() {
-            let plain = byte.is_ascii_alphanumeric() || b"-_!(),@+".contains(&byte) || (byte == b'.' && j > 0);
+            let plain =
+                byte.is_ascii_alphanumeric() || b"-_!(),@+".contains(&byte) || (byte == b'.' && j > 0);
             if plain {
                 out.push(char::from(byte));
             } else {

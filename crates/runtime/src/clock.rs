@@ -24,7 +24,11 @@ pub struct Clock {
 enum Source {
     System,
     /// Starts at a fixed time, follows tokio's clock, and can be set wrong on purpose.
-    Virtual { start: Timestamp, origin: Instant, skew_ms: Arc<AtomicI64> },
+    Virtual {
+        start: Timestamp,
+        origin: Instant,
+        skew_ms: Arc<AtomicI64>,
+    },
 }
 
 impl Clock {
@@ -65,6 +69,12 @@ impl Clock {
             skew_ms.store(skew, Ordering::Relaxed);
         }
     }
+}
+
+/// The present moment of the clock that only goes forward.
+#[must_use]
+pub fn instant_now() -> Instant {
+    Instant::now()
 }
 
 /// Waits.
