@@ -5,6 +5,7 @@
 //! decorators wrap any of them. A backend knows nothing of buckets, keys or replicas: only paths.
 //! Every driver passes the one conformance suite in `suite`.
 
+mod attach;
 mod body;
 mod contract;
 mod directory;
@@ -18,6 +19,7 @@ mod retry;
 pub mod suite;
 mod timeout;
 
+pub use attach::{AttachError, Attached, Claim, attach};
 pub use body::{Body, BodyError, ByteStream, collect};
 pub use contract::{
     Backend, Deleted, Download, Entry, ListPage, MetadataEntry, Profile, PutOptions, PutReceipt, Stat,
