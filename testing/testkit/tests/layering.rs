@@ -10,7 +10,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("types", &[]),
     ("runtime", &["types"]),
     ("format", &["types"]),
-    ("s3-client", &["runtime"]),
+    ("s3-client", &["types", "runtime"]),
     ("backend", &["types", "runtime", "format", "s3-client"]),
     ("catalog", &["types", "runtime"]),
     ("engine", &["types", "runtime", "format", "backend", "catalog"]),
