@@ -1,1 +1,35 @@
-//! Placeholder.
+//! The catalog: what is where. One truth, in one database.
+//!
+//! A role trait groups the verbs of one subject; one method is one transaction. [`Catalog`] is all roles
+//! together. `sqlite` implements them inside the process. The schema and the state machine that the verbs
+//! keep are written down in `docs/catalog.md`; one suite (`suite`) and a small reference model hold every
+//! implementation to them. There is no SQL outside this crate and no HTTP inside it.
+
+mod error;
+mod journal;
+mod roles;
+pub mod sqlite;
+#[cfg(any(test, feature = "suite"))]
+#[cfg_attr(not(test), expect(clippy::unwrap_used, reason = "a broken promise is a panic"))]
+pub mod suite;
+mod words;
+
+pub use error::{CatalogError, Refusal};
+pub use roles::{Catalog, Deployment, Ledger, Objects, Reaping, Uploads, Writes};
+pub use words::list::{ListPage, ListPosition, ListQuery, Listed, ListedObject};
+pub use words::object::{
+    Checksums, Client, Content, Located, MatchTags, Metadata, Object, ObjectHeaders, ObjectState, Piece,
+    Precondition, ReplicaAt, Unsatisfiable, Want,
+};
+pub use words::place::{
+    BackendId, BackendSpec, BackendTotals, BucketId, Doomed, Identity, ReplicaRow, ReplicaState, Settled,
+    SettledOutcome, Totals,
+};
+pub use words::upload::{
+    AbortUpload, CommitPart, CompleteUpload, Completed, Completion, CopyPart, CreateUpload, DecideCompletion,
+    ListedUpload, Part, PartsPage, PartsQuery, Upload, UploadsPage, UploadsQuery,
+};
+pub use words::write::{
+    AddReplica, CommitPut, Committed, CopyObject, DeleteAnswer, DeleteItem, DeleteObjects, Fate, NewBlob,
+    Reserve, ReserveFor, SetTags, Target, WriteOutcome,
+};
