@@ -5,10 +5,12 @@
 
 mod ports;
 mod process;
+mod raw;
 mod s3;
 mod tools;
 
 pub use ports::free_ports;
 pub use process::{Process, ProcessOptions};
+pub use raw::{RawConnection, RawServer, content_length};
 pub use s3::{Moto, S3Server, Seaweed, shared_moto, shared_seaweed};
 pub use tools::tool;
