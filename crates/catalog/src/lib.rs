@@ -7,6 +7,8 @@
 
 mod error;
 mod journal;
+#[cfg(test)]
+mod model;
 mod roles;
 pub mod sqlite;
 #[cfg(any(test, feature = "suite"))]

@@ -5,7 +5,7 @@ mod objects;
 mod reaping;
 mod repeats;
 mod uploads;
-mod world;
+pub(crate) mod world;
 mod writes;
 
 use std::future::Future;
