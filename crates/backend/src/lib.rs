@@ -8,9 +8,13 @@
 mod body;
 mod contract;
 mod error;
+mod memory;
+#[cfg(any(test, feature = "suite"))]
+pub mod suite;
 
 pub use body::{Body, BodyError, ByteStream, collect};
 pub use contract::{
     Backend, Deleted, Download, Entry, ListPage, MetadataEntry, Profile, PutOptions, PutReceipt, Stat,
 };
 pub use error::{BackendError, ErrorKind, Reaction};
+pub use memory::MemoryBackend;

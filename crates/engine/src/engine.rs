@@ -1,98 +1,137 @@
 //! The engine itself: what its verbs share.
 
-use catalog::{ListPage, ListQuery, Metadata, PartsPage, PartsQuery, Upload, UploadsPage, UploadsQuery};
-use types::{ObjectKey, UploadId};
+use std::sync::Arc;
 
-use crate::{
-    Bucket, CompleteUpload, CopyObject, CopyPart, CreateUpload, DeleteObjects, EngineError, GetObject,
-    PutObject, PutPart, Read, Stored, StoredPart,
-};
+use backend::Backend;
+use catalog::{BackendId, Catalog};
+use format::PathGrammar;
+use runtime::{Clock, Ids};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use types::{BackendName, BootId};
 
-/// Reserve, stream, commit, locate.
-pub struct Engine {}
+use crate::held::Abandoned;
+use crate::readers::Readers;
+use crate::{EngineError, Settings};
+
+/// Reserve, stream, commit, locate. Cheap to clone.
+#[derive(Clone)]
+pub struct Engine {
+    pub(crate) shared: Arc<Shared>,
+}
+
+/// What an engine is made of.
+pub struct Parts {
+    /// The truth.
+    pub catalog: Arc<dyn Catalog>,
+    /// The backends, in configuration order.
+    pub places: Vec<Place>,
+    /// This start of the process, already registered with the catalog.
+    pub boot: BootId,
+    /// How to place and write.
+    pub settings: Settings,
+    /// Time.
+    pub clock: Clock,
+    /// Identifiers.
+    pub ids: Ids,
+}
+
+/// A backend as the engine uses it.
+#[derive(Clone)]
+pub struct Place {
+    /// Its number in the catalog.
+    pub id: BackendId,
+    /// The driver with its decorators.
+    pub backend: Arc<dyn Backend>,
+    /// How paths on it are made.
+    pub grammar: PathGrammar,
+    /// Bytes that may be charged to it; `None` is unlimited.
+    pub quota: Option<u64>,
+    /// Largest object that is placed on it, in bytes; `None` is unlimited.
+    pub object_bytes_max: Option<u64>,
+}
+
+impl Place {
+    /// The operator's name for it.
+    #[must_use]
+    pub fn name(&self) -> &BackendName {
+        self.backend.name()
+    }
+}
+
+pub(crate) struct Shared {
+    pub(crate) catalog: Arc<dyn Catalog>,
+    pub(crate) places: Vec<Place>,
+    pub(crate) boot: BootId,
+    pub(crate) settings: Settings,
+    pub(crate) clock: Clock,
+    pub(crate) ids: Ids,
+    pub(crate) readers: Readers,
+    pub(crate) abandoned: Abandoned,
+    pub(crate) health: crate::health::Health,
+    /// Wakes the reaper: something was doomed or given up.
+    pub(crate) reap: Notify,
+    budget: Arc<Semaphore>,
+}
+
+/// Bytes behind one permit of the budget.
+const BUDGET_UNIT: u64 = 4096;
 
 impl Engine {
-    /// Stores an object.
-    pub async fn put_object(&self, _request: PutObject) -> Result<Stored, EngineError> {
-        unreachable!()
+    /// Puts an engine together.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        let Parts { catalog, places, boot, settings, clock, ids } = parts;
+        let units = (settings.memory_budget_bytes.max(settings.window_bytes) / BUDGET_UNIT).max(1);
+        let units = usize::try_from(units).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
+        Self {
+            shared: Arc::new(Shared {
+                readers: Readers::new(settings.read_guard_max),
+                abandoned: Abandoned::default(),
+                health: crate::health::Health::new(places.len()),
+                reap: Notify::new(),
+                budget: Arc::new(Semaphore::new(units)),
+                catalog,
+                places,
+                boot,
+                settings,
+                clock,
+                ids,
+            }),
+        }
     }
-    /// Reads an object, or only its state.
-    pub async fn get_object(&self, _request: GetObject) -> Result<Read, EngineError> {
-        unreachable!()
+
+    /// The catalog behind the engine, for what only reads it.
+    #[must_use]
+    pub fn catalog(&self) -> &Arc<dyn Catalog> {
+        &self.shared.catalog
     }
-    /// Lists.
-    pub async fn list_objects(&self, _query: &ListQuery) -> Result<ListPage, EngineError> {
-        unreachable!()
+
+    /// The backends, in configuration order.
+    #[must_use]
+    pub fn places(&self) -> &[Place] {
+        &self.shared.places
     }
-    /// Removes objects; one answer per item: whether there was one.
-    pub async fn delete_objects(
-        &self,
-        _request: DeleteObjects,
-    ) -> Result<Vec<Result<bool, EngineError>>, EngineError> {
-        unreachable!()
+
+    /// The settings in force.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.shared.settings
     }
-    /// Copies.
-    pub async fn copy_object(&self, _request: CopyObject) -> Result<Stored, EngineError> {
-        unreachable!()
+}
+
+impl Shared {
+    pub(crate) fn place(&self, id: BackendId) -> Option<(usize, &Place)> {
+        self.places.iter().enumerate().find(|(_, place)| place.id == id)
     }
-    /// Replaces tags.
-    pub async fn set_tags(
-        &self,
-        _bucket: &Bucket,
-        _key: &ObjectKey,
-        _tags: Metadata,
-    ) -> Result<(), EngineError> {
-        unreachable!()
-    }
-    /// Parts of a multipart object, for GetObjectAttributes.
-    pub async fn object_parts(
-        &self,
-        _object: &catalog::Object,
-        _after: u32,
-        _limit: u32,
-    ) -> Result<Option<(Vec<catalog::Part>, u32)>, EngineError> {
-        unreachable!()
-    }
-    /// Begins an upload.
-    pub async fn create_upload(&self, _request: CreateUpload) -> Result<UploadId, EngineError> {
-        unreachable!()
-    }
-    /// An open upload.
-    pub async fn find_upload(
-        &self,
-        _bucket: &Bucket,
-        _key: &ObjectKey,
-        _upload: UploadId,
-    ) -> Result<Upload, EngineError> {
-        unreachable!()
-    }
-    /// Uploads a part.
-    pub async fn put_part(&self, _request: PutPart) -> Result<StoredPart, EngineError> {
-        unreachable!()
-    }
-    /// Copies a part.
-    pub async fn copy_part(&self, _request: CopyPart) -> Result<StoredPart, EngineError> {
-        unreachable!()
-    }
-    /// Completes.
-    pub async fn complete_upload(&self, _request: CompleteUpload) -> Result<Stored, EngineError> {
-        unreachable!()
-    }
-    /// Aborts.
-    pub async fn abort_upload(
-        &self,
-        _bucket: &Bucket,
-        _key: &ObjectKey,
-        _upload: UploadId,
-    ) -> Result<(), EngineError> {
-        unreachable!()
-    }
-    /// Lists parts.
-    pub async fn list_parts(&self, _query: &PartsQuery) -> Result<PartsPage, EngineError> {
-        unreachable!()
-    }
-    /// Lists uploads.
-    pub async fn list_uploads(&self, _query: &UploadsQuery) -> Result<UploadsPage, EngineError> {
-        unreachable!()
+
+    /// Waits until so many bytes of the budget are free. Given back when the permit is dropped.
+    pub(crate) async fn take_budget(&self, bytes: u64) -> Result<OwnedSemaphorePermit, EngineError> {
+        let all = self.settings.memory_budget_bytes.max(self.settings.window_bytes) / BUDGET_UNIT;
+        let units = bytes.div_ceil(BUDGET_UNIT).clamp(1, all.max(1));
+        let units = u32::try_from(units).unwrap_or(u32::MAX);
+        Arc::clone(&self.budget)
+            .acquire_many_owned(units)
+            .await
+            .map_err(|_| EngineError::Internal("the byte budget was closed".to_owned()))
     }
 }

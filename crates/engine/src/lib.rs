@@ -1,15 +1,36 @@
 //! The engine: the only crate that sees both bytes and records.
 //!
-//! One file per verb. A write is reserve, stream, commit (`put.rs`); a read is locate, stream (`get.rs`);
-//! what is no longer needed is removed by the reaper (`reaper.rs`). Decisions are pure functions:
-//! `placement.rs` chooses backends, `completion.rs` decides on a multipart upload.
+//! One file per verb. A write is reserve, stream, commit (`put.rs`, `write.rs`, `targets.rs`); a read is
+//! locate, stream (`get.rs`); what is no longer needed is removed by the reaper (`reaper.rs`). Decisions
+//! are pure functions: `placement.rs` chooses backends, `completion.rs` decides on a multipart upload,
+//! `conditions.rs` on a conditional read.
 
+mod completion;
+mod conditions;
+mod copy;
+mod describe;
+mod digest;
 mod engine;
 mod error;
+mod get;
+mod health;
+mod held;
+mod intake;
+mod list;
+mod multipart;
+mod placement;
+mod put;
+mod readers;
+mod reaper;
+mod remove;
+mod targets;
+mod window;
 mod words;
+mod write;
 
-pub use engine::Engine;
+pub use engine::{Engine, Parts, Place};
 pub use error::{BodyFault, EngineError};
+pub use reaper::Step;
 pub use words::{
     Algorithm, Bucket, CompleteUpload, CopyObject, CopyPart, CreateUpload, DeleteObjects, Expected,
     GetObject, Incoming, IncomingStream, ListedPart, Opened, OpenedBody, PutObject, PutPart, Read,

@@ -112,7 +112,7 @@ impl BlockVerifier {
     /// Starts at a run of whole blocks, as [`align_to_blocks`] makes it.
     #[must_use]
     pub fn new(run: ByteRange) -> Self {
-        debug_assert!(run.start % BLOCK_BYTES == 0, "a run starts at a block");
+        debug_assert!(run.start.is_multiple_of(BLOCK_BYTES), "a run starts at a block");
         Self {
             digest: digest(),
             filled: 0,

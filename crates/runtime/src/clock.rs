@@ -71,6 +71,12 @@ impl Clock {
     }
 }
 
+/// The present moment of the clock that only goes forward.
+#[must_use]
+pub fn instant_now() -> Instant {
+    Instant::now()
+}
+
 /// Waits.
 pub async fn sleep(duration: Duration) {
     tokio::time::sleep(duration).await;

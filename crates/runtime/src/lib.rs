@@ -11,7 +11,7 @@ mod shutdown;
 mod tasks;
 
 pub use chance::Chance;
-pub use clock::{Clock, Elapsed, Instant, sleep, sleep_until, timeout};
+pub use clock::{Clock, Elapsed, Instant, instant_now, sleep, sleep_until, timeout};
 pub use ids::Ids;
 pub use shutdown::{Phase, Shutdown};
 pub use tasks::{Task, spawn, spawn_blocking, spawn_thread};

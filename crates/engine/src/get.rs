@@ -1,0 +1,292 @@
+//! Reading an object: locate, then stream from one replica after another.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use backend::{BackendError, ByteStream, ErrorKind};
+use bytes::Bytes;
+use catalog::{Content, Located, Piece, ReplicaAt, ReplicaState, Want};
+use format::{BlockVerifier, align_to_blocks};
+use futures::{StreamExt, stream};
+use runtime::Instant;
+use types::{BackendName, ByteRange, ManifestId};
+
+use crate::conditions::Verdict;
+use crate::engine::{Engine, Shared};
+use crate::readers::ReadGuard;
+use crate::{EngineError, GetObject, Opened, OpenedBody, Read};
+
+/// How often each replica of a piece is tried before the read fails.
+const ROUNDS: usize = 2;
+
+impl Engine {
+    /// Opens an object for reading, or tells its state ([`Want::State`]): then no backend is touched.
+    ///
+    /// The first bytes are on their way before this answers, so that a failure can still be told with a
+    /// status. A replica that fails later is replaced by the next one at the same offset, unseen.
+    ///
+    /// # Errors
+    /// [`EngineError::NoSuchKey`], [`EngineError::PreconditionFailed`],
+    /// [`EngineError::RangeNotSatisfiable`], [`EngineError::NoSuchPart`], [`EngineError::Unavailable`].
+    pub async fn get_object(&self, request: GetObject) -> Result<Read, EngineError> {
+        let shared = &self.shared;
+        let guard = shared.readers.enter(shared.catalog.horizon());
+        let located = shared.catalog.locate(request.bucket.id, &request.key, request.want).await?;
+        let Located { object, range, parts, pieces, .. } = located.ok_or(EngineError::NoSuchKey)?;
+        if request.conditions.decide(&object)? == Verdict::NotModified {
+            return Ok(Read::NotModified(Box::new(object)));
+        }
+        let size = object.state.size;
+        let range = match (range, request.want) {
+            (Ok(range), _) => range,
+            (Err(_), Want::Part(_)) => return Err(EngineError::NoSuchPart),
+            (Err(_), _) => return Err(EngineError::RangeNotSatisfiable { size }),
+        };
+        if request.want == Want::State {
+            return Ok(Read::Found(Box::new(Opened { object, range, parts, body: None })));
+        }
+        let manifest = match object.state.content {
+            Content::Blob(_) => None,
+            Content::Manifest(manifest) => Some(manifest),
+        };
+        let reading = Reading::new(Arc::clone(shared), guard, manifest, range, pieces);
+        let body = reading.open().await?;
+        Ok(Read::Found(Box::new(Opened { object, range, parts, body: Some(body) })))
+    }
+}
+
+/// A read under way.
+struct Reading {
+    shared: Arc<Shared>,
+    /// Holds back the reaper.
+    _guard: ReadGuard,
+    manifest: Option<ManifestId>,
+    /// Bytes of the object still to be given out.
+    left: ByteRange,
+    pieces: VecDeque<Piece>,
+    /// The replica that is being read, and what is proved but not given out.
+    source: Option<SourceRead>,
+    ready: VecDeque<Bytes>,
+    /// Replicas tried for the present piece without a byte gained.
+    tried: usize,
+}
+
+/// A run of blocks on its way from one replica.
+struct SourceRead {
+    replica: ReplicaAt,
+    place: usize,
+    stream: ByteStream<BackendError>,
+    verifier: BlockVerifier,
+    /// Bytes to drop at the front: the run starts at a block, the reader perhaps later.
+    skip: u64,
+    started: Option<Instant>,
+}
+
+impl Reading {
+    fn new(
+        shared: Arc<Shared>,
+        guard: ReadGuard,
+        manifest: Option<ManifestId>,
+        left: ByteRange,
+        pieces: Vec<Piece>,
+    ) -> Self {
+        let (pieces, ready) = (pieces.into(), VecDeque::new());
+        Self { shared, _guard: guard, manifest, left, pieces, source: None, ready, tried: 0 }
+    }
+
+    /// Waits for the first bytes, then gives the rest as a stream.
+    async fn open(mut self) -> Result<OpenedBody, EngineError> {
+        let first = self.next().await?;
+        let backend = self.backend();
+        let first = stream::iter(first.map(Ok));
+        let rest = stream::try_unfold(self, |mut reading| async move {
+            Ok(reading.next().await?.map(|bytes| (bytes, reading)))
+        });
+        Ok(OpenedBody { stream: Box::pin(first.chain(rest)), backend })
+    }
+
+    fn backend(&self) -> Option<BackendName> {
+        self.source.as_ref().map(|source| self.shared.places[source.place].name().clone())
+    }
+
+    /// The next proved bytes; `None` at the end of the range.
+    async fn next(&mut self) -> Result<Option<Bytes>, EngineError> {
+        loop {
+            if self.left.length == 0 {
+                return Ok(None);
+            }
+            if let Some(bytes) = self.take_ready() {
+                return Ok(Some(bytes));
+            }
+            let piece = self.present_piece().await?;
+            if self.source.is_none() {
+                self.source = Some(self.open_source(&piece).await?);
+            }
+            self.pull(&piece).await;
+        }
+    }
+
+    fn take_ready(&mut self) -> Option<Bytes> {
+        let mut bytes = self.ready.pop_front()?;
+        // Blocks are proved whole; the reader may want less of the last one.
+        bytes.truncate(usize::try_from(self.left.length).unwrap_or(usize::MAX));
+        self.left =
+            ByteRange::new(self.left.start + bytes.len() as u64, self.left.length - bytes.len() as u64);
+        let piece_end = self.pieces.front().map_or(0, |piece| piece.range.end());
+        if self.left.start >= piece_end {
+            self.pieces.pop_front();
+            self.source = None;
+            self.ready.clear();
+            self.tried = 0;
+        }
+        Some(bytes)
+    }
+
+    /// The piece that holds the next byte.
+    async fn present_piece(&mut self) -> Result<Piece, EngineError> {
+        while let Some(piece) = self.pieces.front() {
+            if piece.range.end() > self.left.start {
+                return Ok(piece.clone());
+            }
+            self.pieces.pop_front();
+        }
+        let lost =
+            || EngineError::Unavailable("the object was replaced while it was read for long".to_owned());
+        let manifest = self.manifest.ok_or_else(lost)?;
+        self.pieces = self.shared.catalog.pieces(manifest, self.left.start).await?.into();
+        self.pieces.front().cloned().ok_or_else(lost)
+    }
+
+    /// The next replica that answers, read from the block that holds the next byte.
+    async fn open_source(&mut self, piece: &Piece) -> Result<SourceRead, EngineError> {
+        let wanted = self.left.intersect(piece.range).ok_or_else(|| {
+            EngineError::Internal(format!("piece {} does not hold the bytes {}", piece.range, self.left))
+        })?;
+        let in_blob = ByteRange::new(piece.blob_offset + (wanted.start - piece.range.start), wanted.length);
+        let run = align_to_blocks(in_blob, piece.blob_size);
+        let order = self.shared.reading_order(&piece.replicas);
+        while self.tried < order.len() * ROUNDS {
+            let (place, replica) = &order[self.tried % order.len()];
+            self.tried += 1;
+            let backend = &self.shared.places[*place].backend;
+            let range = (run != ByteRange::whole(piece.blob_size)).then_some(run);
+            let started = Instant::now();
+            match backend.get(&replica.path, range).await {
+                Ok(download) if download.length == run.length => {
+                    return Ok(SourceRead {
+                        replica: replica.clone(),
+                        place: *place,
+                        stream: download.stream,
+                        verifier: BlockVerifier::new(run),
+                        skip: in_blob.start - run.start,
+                        started: Some(started),
+                    });
+                }
+                Ok(download) => {
+                    let why = format!("has {} bytes of the {} that it should", download.length, run.length);
+                    self.shared.suspect(*place, replica, &why).await;
+                }
+                Err(error) => self.shared.read_failed(*place, replica, &error).await,
+            }
+        }
+        Err(EngineError::Unavailable(format!("no replica of blob {} can be read at present", piece.blob)))
+    }
+
+    /// Takes bytes from the source until some are proved, or drops the source where it fails.
+    async fn pull(&mut self, piece: &Piece) {
+        while self.ready.is_empty() {
+            let Some(source) = &mut self.source else { return };
+            let (place, replica) = (source.place, source.replica.clone());
+            match source.stream.next().await {
+                Some(Ok(bytes)) => {
+                    if let Some(started) = source.started.take() {
+                        self.shared.health.succeeded(place, started.elapsed());
+                    }
+                    if let Err(why) = source.take(bytes, piece, &mut self.ready) {
+                        self.source = None;
+                        self.ready.clear();
+                        self.shared.suspect(place, &replica, &why).await;
+                    }
+                }
+                Some(Err(error)) => {
+                    self.source = None;
+                    self.shared.read_failed(place, &replica, &error).await;
+                }
+                None => {
+                    self.source = None;
+                    self.shared.suspect(place, &replica, "ends before its last byte").await;
+                }
+            }
+        }
+        // Bytes were gained: every replica may be tried again.
+        self.tried = 0;
+    }
+}
+
+impl SourceRead {
+    /// Proves bytes and appends what the reader has not had to `ready`.
+    fn take(&mut self, bytes: Bytes, piece: &Piece, ready: &mut VecDeque<Bytes>) -> Result<(), String> {
+        let recorded = |block: u64| piece.blocks.get(usize::try_from(block).ok()?).copied();
+        let mut proved = Vec::new();
+        self.verifier.update(bytes, recorded, &mut proved).map_err(|error| error.to_string())?;
+        for mut bytes in proved {
+            let skip = usize::try_from(self.skip).unwrap_or(usize::MAX).min(bytes.len());
+            let _ = bytes.split_to(skip);
+            self.skip -= skip as u64;
+            if !bytes.is_empty() {
+                ready.push_back(bytes);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Shared {
+    /// The replicas in the order in which to try them: live before suspect, then as health ranks them.
+    fn reading_order(&self, replicas: &[ReplicaAt]) -> Vec<(usize, ReplicaAt)> {
+        let mut order: Vec<(usize, ReplicaAt)> = replicas
+            .iter()
+            .filter_map(|replica| self.place(replica.backend).map(|(place, _)| (place, replica.clone())))
+            .collect();
+        order.sort_by_key(|(place, replica)| {
+            let (doubtful, latency) = self.health.rank(*place);
+            (replica.state != ReplicaState::Live, doubtful, latency, *place)
+        });
+        order
+    }
+
+    async fn read_failed(&self, place: usize, replica: &ReplicaAt, error: &BackendError) {
+        match error.kind {
+            ErrorKind::NotFound => self.suspect(place, replica, "is not there").await,
+            _ => {
+                self.health.failed(place);
+                tracing::warn!(%error, replica = %replica.replica, "a replica could not be read, trying the next");
+            }
+        }
+    }
+
+    /// Notes that a replica holds wrong bytes or none, as long as its backend is the one that we know: where
+    /// its marker is gone, the backend is missing, not the replica.
+    async fn suspect(&self, place: usize, replica: &ReplicaAt, why: &str) {
+        let name = self.places[place].name();
+        self.health.failed(place);
+        if !self.marker_is_there(place).await {
+            tracing::error!(backend.name = %name, "the backend's marker is not readable: the backend is missing");
+            return;
+        }
+        tracing::error!(backend.name = %name, replica = %replica.replica, path = %replica.path, "replica is suspect: it {why}");
+        let change = self.ids.change();
+        if let Err(error) = self.catalog.mark_suspect(change, replica.replica, why).await {
+            tracing::warn!(%error, replica = %replica.replica, "could not note that a replica is suspect");
+        }
+    }
+
+    async fn marker_is_there(&self, place: usize) -> bool {
+        let place = &self.places[place];
+        let folder = format!("{}{}", place.grammar.reserved(), format::Marker::FOLDER);
+        match place.backend.list(&folder, None).await {
+            Ok(page) => !page.entries.is_empty(),
+            Err(_) => false,
+        }
+    }
+}

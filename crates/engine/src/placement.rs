@@ -1,0 +1,127 @@
+//! Which backends a new blob may go to, and in which order. Pure.
+
+use crate::Strategy;
+
+/// A backend as placement sees it.
+#[derive(Debug, Clone)]
+pub(crate) struct Candidate {
+    /// Bytes charged at present. May lag: the reservation decides exactly.
+    pub(crate) charged: u64,
+    /// Bytes that may be charged; `None` is unlimited.
+    pub(crate) quota: Option<u64>,
+    /// Largest body of one put.
+    pub(crate) put_bytes_max: u64,
+    /// Largest object it takes.
+    pub(crate) object_bytes_max: Option<u64>,
+    /// Whether it failed lately. It is tried last, not never: nothing else may be left.
+    pub(crate) doubtful: bool,
+}
+
+impl Candidate {
+    fn takes(&self, object: u64, blob: u64) -> bool {
+        self.object_bytes_max.is_none_or(|max| object <= max) && blob <= self.put_bytes_max
+    }
+
+    fn fill(&self) -> f64 {
+        #[expect(clippy::cast_precision_loss, reason = "a ratio for ordering only")]
+        match self.quota {
+            None => 0.0,
+            Some(0) => 1.0,
+            Some(quota) => self.charged as f64 / quota as f64,
+        }
+    }
+}
+
+/// Indices of the backends that may take a blob of an object, best first.
+///
+/// Those that look full stay in, at the end: the ledger, not this guess, decides whether there is room.
+pub(crate) fn order(candidates: &[Candidate], strategy: Strategy, object: u64, blob: u64) -> Vec<usize> {
+    let mut open: Vec<usize> =
+        (0..candidates.len()).filter(|&index| candidates[index].takes(object, blob)).collect();
+    // Sorting is stable: equals keep their configured order.
+    if strategy == Strategy::Spread {
+        open.sort_by(|&a, &b| candidates[a].fill().total_cmp(&candidates[b].fill()));
+    }
+    open.sort_by_key(|&index| candidates[index].doubtful);
+    open
+}
+
+/// How large the blobs of an object may be so that `factor` backends (or all that take it) can hold each.
+/// `None` where no backend takes an object of that size at all.
+pub(crate) fn blob_bytes_max(candidates: &[Candidate], object: u64, factor: u32) -> Option<u64> {
+    let mut largest: Vec<u64> = candidates
+        .iter()
+        .filter(|candidate| candidate.object_bytes_max.is_none_or(|max| object <= max))
+        .map(|candidate| candidate.put_bytes_max)
+        .filter(|&max| max > 0)
+        .collect();
+    largest.sort_unstable_by(|a, b| b.cmp(a));
+    let needed = usize::try_from(factor.max(1)).unwrap_or(usize::MAX).min(largest.len());
+    needed.checked_sub(1).map(|index| largest[index])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `name=charged/quota`, `!` for doubtful, `<n` for the largest object, `^n` for the largest put.
+    fn parse(text: &str) -> Vec<(&str, Candidate)> {
+        text.split_whitespace()
+            .map(|word| {
+                let (name, rest) = word.split_once('=').unwrap();
+                let doubtful = rest.ends_with('!');
+                let rest = rest.trim_end_matches('!');
+                let (rest, put) = rest.split_once('^').unwrap_or((rest, "1000000"));
+                let (rest, object) = rest.split_once('<').map_or((rest, None), |(r, o)| (r, Some(o)));
+                let (charged, quota) = rest.split_once('/').unwrap();
+                let candidate = Candidate {
+                    charged: charged.parse().unwrap(),
+                    quota: quota.parse().ok(),
+                    put_bytes_max: put.parse().unwrap(),
+                    object_bytes_max: object.map(|o| o.parse().unwrap()),
+                    doubtful,
+                };
+                (name, candidate)
+            })
+            .collect()
+    }
+
+    fn check(strategy: Strategy, backends: &str, size: u64, expected: &str) {
+        let (names, candidates): (Vec<_>, Vec<_>) = parse(backends).into_iter().unzip();
+        let chosen: Vec<_> = order(&candidates, strategy, size, size).into_iter().map(|i| names[i]).collect();
+        assert_eq!(chosen.join(" "), expected);
+    }
+
+    #[test]
+    fn pack_keeps_the_configured_order() {
+        check(Strategy::Pack, "oci=9/10 b2=0/10", 1, "oci b2");
+    }
+
+    #[test]
+    fn spread_takes_the_least_full_first_and_unlimited_counts_as_empty() {
+        check(Strategy::Spread, "oci=9/10 b2=5/10 disk=99/-", 1, "disk b2 oci");
+        check(Strategy::Spread, "a=0/10 b=0/10", 1, "a b");
+    }
+
+    #[test]
+    fn what_is_too_large_for_a_backend_does_not_go_there() {
+        check(Strategy::Pack, "oci=0/100<5 b2=0/100^4 disk=0/100", 6, "disk");
+        check(Strategy::Pack, "oci=0/100<5", 6, "");
+    }
+
+    #[test]
+    fn a_doubtful_backend_is_tried_last() {
+        check(Strategy::Pack, "oci=0/10! b2=0/10", 1, "b2 oci");
+    }
+
+    #[test]
+    fn blobs_are_small_enough_for_as_many_backends_as_are_wanted() {
+        let candidates: Vec<_> =
+            parse("a=0/-^100 b=0/-^50 c=0/-<10^20").into_iter().map(|(_, c)| c).collect();
+        assert_eq!(blob_bytes_max(&candidates, 500, 1), Some(100));
+        assert_eq!(blob_bytes_max(&candidates, 500, 2), Some(50));
+        assert_eq!(blob_bytes_max(&candidates, 500, 3), Some(50));
+        assert_eq!(blob_bytes_max(&candidates, 5, 3), Some(20));
+        assert_eq!(blob_bytes_max(&candidates[2..], 500, 1), None);
+    }
+}

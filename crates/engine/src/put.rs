@@ -1,0 +1,135 @@
+//! Storing an object.
+
+use std::future::Future;
+use std::time::Duration;
+
+use catalog::{CatalogError, CommitPut, Content, Metadata, ObjectState, Refusal, ReserveFor};
+use types::{BlobId, ETag, ObjectKey, Timestamp};
+
+use crate::describe::describe;
+use crate::engine::{Engine, Shared};
+use crate::intake::Intake;
+use crate::write::WriteFor;
+use crate::{Bucket, EngineError, PutObject, Stored};
+
+/// How often a transaction whose answer was lost is repeated before the request gives up.
+const REPEATS: u32 = 8;
+
+impl Engine {
+    /// Stores an object: reserve, stream, commit.
+    ///
+    /// The order is the crash safety: whatever happens in between leaves `writing` replicas that the reaper
+    /// settles, never an object that points at nothing.
+    ///
+    /// # Errors
+    /// See [`EngineError`]; after any of them the object is what it was before.
+    pub async fn put_object(&self, request: PutObject) -> Result<Stored, EngineError> {
+        let PutObject { bucket, key, body, headers, metadata, tags, precondition, client } = request;
+        let shared = &self.shared;
+        let size = body.length;
+        shared.check_size(size)?;
+        let purpose = ReserveFor::Object {
+            bucket: bucket.id,
+            key: key.clone(),
+            precondition: precondition.clone(),
+            client: client.clone(),
+            size,
+        };
+        let says = describe(&bucket.name, &key, &headers, &metadata);
+        let write = WriteFor { bucket: &bucket, key: &key, purpose, says };
+        let written = shared.write_body(write, Intake::new(body)).await?;
+
+        let modified = shared.clock.now();
+        let state = ObjectState {
+            size,
+            etag: ETag::of_md5(written.proof.md5),
+            modified,
+            // The commit knows what the blobs make.
+            content: Content::Blob(BlobId::from_parts(Timestamp::default(), 0)),
+            headers,
+            metadata,
+            tags,
+            checksums: written.proof.checksums,
+            client,
+        };
+        let commit = CommitPut {
+            change: shared.ids.change(),
+            owner: shared.boot,
+            bucket: bucket.id,
+            key,
+            precondition,
+            blobs: written.blobs,
+            manifest: shared.ids.manifest(),
+            state,
+        };
+        match shared.repeat(|| shared.catalog.commit_put(commit.clone())).await {
+            Ok(committed) => {
+                written.held.committed();
+                shared.reap.notify_one();
+                let state = committed.object.state;
+                let backends = written.backends;
+                Ok(Stored {
+                    size,
+                    etag: state.etag,
+                    modified: state.modified,
+                    checksums: state.checksums,
+                    backends,
+                })
+            }
+            Err(error) => {
+                written.held.let_go().await;
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Replaces an object's tags.
+    ///
+    /// # Errors
+    /// [`EngineError::NoSuchKey`].
+    pub async fn set_tags(
+        &self,
+        bucket: &Bucket,
+        key: &ObjectKey,
+        tags: Metadata,
+    ) -> Result<(), EngineError> {
+        let shared = &self.shared;
+        let set = catalog::SetTags { change: shared.ids.change(), bucket: bucket.id, key: key.clone(), tags };
+        shared.repeat(|| shared.catalog.set_tags(set.clone())).await?;
+        Ok(())
+    }
+}
+
+impl Shared {
+    pub(crate) fn check_size(&self, size: u64) -> Result<(), EngineError> {
+        match self.settings.object_bytes_max {
+            Some(size_max) if size > size_max => Err(EngineError::TooLarge { size, size_max }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Carries a transaction out; where its answer is lost, repeats it (with the same change id, so that it
+    /// happens once).
+    pub(crate) async fn repeat<T, F>(&self, mut transaction: impl FnMut() -> F) -> Result<T, CatalogError>
+    where
+        F: Future<Output = Result<T, CatalogError>>,
+    {
+        let mut pause = Duration::from_millis(20);
+        for _ in 1..REPEATS {
+            match transaction().await {
+                Err(CatalogError::Unknown(why)) => {
+                    tracing::warn!(why, "the catalog's answer was lost, repeating the transaction");
+                    runtime::sleep(pause).await;
+                    pause *= 2;
+                }
+                answer => return answer,
+            }
+        }
+        transaction().await
+    }
+
+    /// Repeats a verb whose source changed under it.
+    pub(crate) fn has_changed(error: &CatalogError) -> bool {
+        matches!(error.refusal(), Some(Refusal::Changed(_)))
+    }
+}

@@ -1,0 +1,156 @@
+//! The reaper: deletes what is doomed, and gives its charge back when it is certainly gone.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use backend::{BackendError, ErrorKind};
+use catalog::{BackendId, CatalogError, Doomed, Settled, SettledOutcome};
+use futures::stream::{self, StreamExt};
+use types::{ReplicaPath, Timestamp};
+
+use crate::engine::{Engine, Shared};
+
+/// Replicas deleted in one step.
+const BATCH: u32 = 1000;
+/// Entries of manifests dissolved in one step.
+const ENTRIES: u32 = 10_000;
+/// Backends that are asked at once.
+const BACKENDS_AT_ONCE: usize = 4;
+/// How long it sleeps where nothing wakes it and nothing is due.
+const IDLE: Duration = Duration::from_secs(60);
+/// Shortest and longest wait before a failed delete is tried again.
+const RETRY_MIN: Duration = Duration::from_secs(1);
+const RETRY_MAX: Duration = Duration::from_secs(3600);
+
+/// What a step came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// There may be more to do at once.
+    MoreWork,
+    /// Nothing is due.
+    Idle,
+}
+
+impl Engine {
+    /// Reaps until it is dropped: woken by what dooms, else when something is due.
+    pub async fn run_reaper(&self) {
+        loop {
+            match self.reap_step().await {
+                Ok(Step::MoreWork) => {}
+                Ok(Step::Idle) => self.wait_for_work().await,
+                Err(error) => {
+                    tracing::warn!(%error, "the reaper could not work, will try again");
+                    runtime::sleep(RETRY_MIN).await;
+                }
+            }
+        }
+    }
+
+    async fn wait_for_work(&self) {
+        let shared = &self.shared;
+        let due = shared.catalog.next_doomed().await.ok().flatten();
+        let now = shared.clock.now();
+        let pause = due.map_or(IDLE, |due| {
+            let millis = due.as_millis().saturating_sub(now.as_millis());
+            // What is due but held by a reader is looked at again soon, not at once.
+            Duration::from_millis(millis).clamp(Duration::from_millis(200), IDLE)
+        });
+        tokio::select! {
+            () = shared.reap.notified() => {}
+            () = runtime::sleep(pause) => {}
+        }
+    }
+
+    /// One bounded, idempotent step.
+    ///
+    /// # Errors
+    /// Where the catalog does not answer; a backend that does not is noted with its replicas.
+    pub async fn reap_step(&self) -> Result<Step, CatalogError> {
+        let shared = &self.shared;
+        shared.tell_abandoned().await?;
+        let horizon = shared.readers.oldest(shared.catalog.horizon());
+        let now = shared.clock.now();
+        let backends: Vec<BackendId> = shared.places.iter().map(|place| place.id).collect();
+        let doomed = shared.catalog.claim_doomed(&backends, horizon, now, BATCH).await?;
+        let found = !doomed.is_empty();
+        if found {
+            let settled = shared.delete_all(doomed).await;
+            let change = shared.ids.change();
+            shared.repeat(|| shared.catalog.settle_doomed(change, settled.clone())).await?;
+        }
+        let change = shared.ids.change();
+        let dissolving =
+            shared.repeat(|| shared.catalog.dissolve_manifests(change, horizon, ENTRIES)).await?;
+        let expiring = shared.expire(now).await?;
+        Ok(if found || dissolving || expiring { Step::MoreWork } else { Step::Idle })
+    }
+}
+
+impl Shared {
+    /// Tells the catalog what requests gave up while it did not answer.
+    async fn tell_abandoned(&self) -> Result<(), CatalogError> {
+        let fates = self.abandoned.take();
+        if fates.is_empty() {
+            return Ok(());
+        }
+        let told = self.catalog.let_go(self.boot, fates.clone()).await;
+        if told.is_err() {
+            self.abandoned.push(fates);
+        }
+        told
+    }
+
+    async fn delete_all(&self, doomed: Vec<Doomed>) -> Vec<Settled> {
+        let mut by_backend: BTreeMap<BackendId, Vec<Doomed>> = BTreeMap::new();
+        for replica in doomed {
+            by_backend.entry(replica.backend).or_default().push(replica);
+        }
+        let deletes = by_backend.into_values().map(|replicas| self.delete_on_one(replicas));
+        let settled: Vec<Vec<Settled>> =
+            stream::iter(deletes).buffer_unordered(BACKENDS_AT_ONCE).collect().await;
+        settled.concat()
+    }
+
+    async fn delete_on_one(&self, replicas: Vec<Doomed>) -> Vec<Settled> {
+        let Some((_, place)) = replicas.first().and_then(|first| self.place(first.backend)) else {
+            return Vec::new();
+        };
+        let paths: Vec<ReplicaPath> = replicas.iter().map(|replica| replica.path.clone()).collect();
+        let answers = match &paths[..] {
+            [path] => Ok(vec![place.backend.delete(path).await]),
+            _ => place.backend.delete_many(&paths).await,
+        };
+        let now = self.clock.now();
+        match answers {
+            Ok(answers) => {
+                replicas.iter().zip(answers).map(|(replica, answer)| settle(replica, answer, now)).collect()
+            }
+            Err(error) => {
+                tracing::warn!(%error, "could not delete {} doomed replicas", replicas.len());
+                replicas.iter().map(|replica| failed(replica, &error.message, now)).collect()
+            }
+        }
+    }
+
+    async fn expire(&self, now: Timestamp) -> Result<bool, CatalogError> {
+        let uploads_before = now.minus(self.settings.completed_upload_kept);
+        let journal_before = now.minus(self.settings.journal_kept);
+        self.catalog.expire_records(uploads_before, journal_before, BATCH).await
+    }
+}
+
+fn settle(replica: &Doomed, answer: Result<(), BackendError>, now: Timestamp) -> Settled {
+    match answer {
+        Ok(()) => Settled { replica: replica.replica, outcome: SettledOutcome::Gone },
+        Err(error) if error.kind == ErrorKind::NotFound => {
+            Settled { replica: replica.replica, outcome: SettledOutcome::Gone }
+        }
+        Err(error) => failed(replica, &error.message, now),
+    }
+}
+
+fn failed(replica: &Doomed, error: &str, now: Timestamp) -> Settled {
+    let wait = (RETRY_MIN * 2u32.saturating_pow(replica.attempts.min(12))).min(RETRY_MAX);
+    let outcome = SettledOutcome::Failed { retry_at: now.plus(wait), error: error.to_owned() };
+    Settled { replica: replica.replica, outcome }
+}
