@@ -182,7 +182,8 @@ mod tests {
     #[test]
     fn a_key_listed_twice_sees_both_buckets() {
         let keys = vec![credential("K", "s", "a"), credential("K", "s", "b"), credential("L", "t", "c")];
-        let directory = Directory::new(vec![declared(1, "a"), declared(2, "b"), declared(3, "c")], keys).unwrap();
+        let directory =
+            Directory::new(vec![declared(1, "a"), declared(2, "b"), declared(3, "c")], keys).unwrap();
         let identity = directory.identity("K").unwrap();
         let names: Vec<_> =
             directory.visible_to(identity).iter().map(|d| d.bucket.name.as_str().to_owned()).collect();

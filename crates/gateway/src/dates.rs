@@ -13,16 +13,14 @@ const MONTHS: [&str; 12] =
     ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
 /// `Sun, 06 Nov 1994 08:49:37 GMT`
-const FIXDATE: &[FormatItem<'_>] = format_description!(
-    "[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT"
-);
+const FIXDATE: &[FormatItem<'_>] =
+    format_description!("[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT");
 /// `Sun Nov  6 08:49:37 1994`
 const ASCTIME: &[FormatItem<'_>] = format_description!(
     "[weekday repr:short] [month repr:short] [day padding:space] [hour]:[minute]:[second] [year]"
 );
 /// `19941106T084937Z`
-const COMPACT: &[FormatItem<'_>] =
-    format_description!("[year][month][day]T[hour][minute][second]Z");
+const COMPACT: &[FormatItem<'_>] = format_description!("[year][month][day]T[hour][minute][second]Z");
 
 fn parts(at: Timestamp) -> (Date, Time) {
     let seconds = i64::try_from(at.as_secs()).unwrap_or(i64::MAX);

@@ -205,9 +205,10 @@ impl From<BodyFault> for Fault {
             BodyFault::TooLong { .. } => {
                 Self::new(Code::IncompleteBody, "The body has more bytes than the headers announced.")
             }
-            BodyFault::BadDigest(what) => {
-                Self::new(Code::BadDigest, format!("The {what} that you specified did not match what we received."))
-            }
+            BodyFault::BadDigest(what) => Self::new(
+                Code::BadDigest,
+                format!("The {what} that you specified did not match what we received."),
+            ),
             BodyFault::BadContentSha256 => Code::XAmzContentSHA256Mismatch.into(),
             BodyFault::BadSignature => Code::SignatureDoesNotMatch.into(),
             BodyFault::Malformed(text) => Self::request(format!("The body is malformed: {text}")),

@@ -102,7 +102,8 @@ impl Reframer {
     }
 
     fn chunk_size(&self) -> Result<u64, BodyFault> {
-        let line = self.line.strip_suffix(b"\r\n").ok_or_else(|| malformed("a chunk header has no line end"))?;
+        let line =
+            self.line.strip_suffix(b"\r\n").ok_or_else(|| malformed("a chunk header has no line end"))?;
         let digits = line.split(|b| *b == b';').next().unwrap_or_default();
         if !self.signed && digits.len() != line.len() {
             return Err(malformed("an unsigned chunk has an extension"));
@@ -146,7 +147,12 @@ impl Reframer {
         self.state = if left == 0 { State::End { left: 2 } } else { State::Data { left } };
     }
 
-    fn take_end(&mut self, left: usize, input: &mut Bytes, out: &mut VecDeque<Bytes>) -> Result<(), BodyFault> {
+    fn take_end(
+        &mut self,
+        left: usize,
+        input: &mut Bytes,
+        out: &mut VecDeque<Bytes>,
+    ) -> Result<(), BodyFault> {
         let expected = if left == 2 { b'\r' } else { b'\n' };
         if input[0] != expected {
             return Err(malformed("a chunk is longer than its header says"));
@@ -170,7 +176,8 @@ mod tests {
 
     use super::*;
 
-    const SIGNATURE: &str = ";chunk-signature=0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+    const SIGNATURE: &str =
+        ";chunk-signature=0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
     fn framed(chunks: &[Vec<u8>], extension: &str, trailer: &str) -> Vec<u8> {
         let mut body = Vec::new();

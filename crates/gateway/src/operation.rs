@@ -149,7 +149,12 @@ const PARAMETERS: &[&str] = &[
 ];
 
 /// Decides which operation a request means.
-pub(crate) fn resolve(method: &Method, target: &Target, query: &Query, headers: &HeaderMap) -> Outcome<Operation> {
+pub(crate) fn resolve(
+    method: &Method,
+    target: &Target,
+    query: &Query,
+    headers: &HeaderMap,
+) -> Outcome<Operation> {
     let resource = sub_resource(query)?;
     let operation = match target {
         Target::Service => service(method, resource),
@@ -235,7 +240,9 @@ fn object(method: &Method, resource: Option<&str>, query: &Query, headers: &Head
 /// Whether the body is a browser's form.
 pub(crate) fn is_form(headers: &HeaderMap) -> bool {
     let content_type = headers.get(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    content_type.and_then(|text| text.get(..19)).is_some_and(|start| start.eq_ignore_ascii_case("multipart/form-data"))
+    content_type
+        .and_then(|text| text.get(..19))
+        .is_some_and(|start| start.eq_ignore_ascii_case("multipart/form-data"))
 }
 
 /// There are no versions: `null` (or nothing) is the object, any other id names none.
@@ -275,7 +282,9 @@ mod tests {
         let target = Target::parse(path, None, &[]).unwrap();
         let query = Query::parse(Some(query)).unwrap();
         let method = method.parse().unwrap();
-        resolve(&method, &target, &query, &headers).map(Operation::as_str).map_err(|fault| fault.code.as_str())
+        resolve(&method, &target, &query, &headers)
+            .map(Operation::as_str)
+            .map_err(|fault| fault.code.as_str())
     }
 
     fn check(cases: &[(&str, Result<&'static str, &'static str>)]) {

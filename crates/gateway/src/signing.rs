@@ -13,8 +13,14 @@ use crate::query::Query;
 const EXPIRES_MAX: u64 = 604_800;
 
 /// Checks the form of a request's signature. Browser forms carry theirs in the body and are not for this.
-pub(crate) fn check(headers: &HeaderMap, query: &Query, authority: Option<&str>, region: &str) -> Outcome<()> {
-    let in_query = query.has("X-Amz-Signature") || query.has("X-Amz-Algorithm") || query.has("X-Amz-Credential");
+pub(crate) fn check(
+    headers: &HeaderMap,
+    query: &Query,
+    authority: Option<&str>,
+    region: &str,
+) -> Outcome<()> {
+    let in_query =
+        query.has("X-Amz-Signature") || query.has("X-Amz-Algorithm") || query.has("X-Amz-Credential");
     let old = query.has("Signature") && query.has("AWSAccessKeyId");
     match (headers.get(AUTHORIZATION), in_query || old) {
         (Some(_), true) => Err(Fault::argument(
@@ -57,7 +63,8 @@ fn check_header(text: &str, headers: &HeaderMap, authority: Option<&str>, region
 }
 
 fn check_presigned(headers: &HeaderMap, query: &Query, authority: Option<&str>, region: &str) -> Outcome<()> {
-    let parameter = |name: &'static str| query.filled(name).ok_or_else(|| bad_query(format!("{name} is missing")));
+    let parameter =
+        |name: &'static str| query.filled(name).ok_or_else(|| bad_query(format!("{name} is missing")));
     if parameter("X-Amz-Algorithm")? != "AWS4-HMAC-SHA256" {
         return Err(bad_query("X-Amz-Algorithm only supports \"AWS4-HMAC-SHA256\""));
     }
@@ -117,8 +124,11 @@ fn check_signed(signed: &str, headers: &HeaderMap, authority: Option<&str>) -> O
     for name in signed.split(';') {
         let present = headers.contains_key(name) || (name == HOST.as_str() && authority.is_some());
         if !present {
-            return Err(Fault::new(Code::SignatureDoesNotMatch, "A signed header is missing from the request.")
-                .with_detail("HeadersMissing", name));
+            return Err(Fault::new(
+                Code::SignatureDoesNotMatch,
+                "A signed header is missing from the request.",
+            )
+            .with_detail("HeadersMissing", name));
         }
     }
     Ok(())
@@ -130,11 +140,16 @@ fn unsigned(name: &str) -> Fault {
 }
 
 fn unsupported() -> Fault {
-    Fault::request("The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256.")
+    Fault::request(
+        "The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256.",
+    )
 }
 
 fn malformed(problem: &str) -> Fault {
-    Fault::new(Code::AuthorizationHeaderMalformed, format!("The authorization header is malformed: it {problem}"))
+    Fault::new(
+        Code::AuthorizationHeaderMalformed,
+        format!("The authorization header is malformed: it {problem}"),
+    )
 }
 
 fn bad_query(problem: impl Into<std::borrow::Cow<'static, str>>) -> Fault {
@@ -142,7 +157,7 @@ fn bad_query(problem: impl Into<std::borrow::Cow<'static, str>>) -> Fault {
 }
 
 /// Clients read the region from here and sign again.
-pub(crate) fn wrong_region(expected: &str, given: &str) -> Fault {
+fn wrong_region(expected: &str, given: &str) -> Fault {
     let message = format!(
         "The authorization header is malformed; the region '{given:.64}' is wrong; expecting '{expected}'"
     );
@@ -231,7 +246,10 @@ mod tests {
         check_query("X-Amz-Algorithm=AWS4-ECDSA-P256-SHA256", bad);
         check_query("X-Amz-Signature=", bad);
         check_query("X-Amz-SignedHeaders=x-amz-date", Err(Code::AccessDenied));
-        check_query("X-Amz-Credential=KEY/20260101/mars/s3/aws4_request", Err(Code::AuthorizationHeaderMalformed));
+        check_query(
+            "X-Amz-Credential=KEY/20260101/mars/s3/aws4_request",
+            Err(Code::AuthorizationHeaderMalformed),
+        );
         let old = Query::parse(Some("AWSAccessKeyId=K&Signature=s&Expires=9")).unwrap();
         assert_eq!(check(&HeaderMap::new(), &old, None, "r").unwrap_err().code, Code::InvalidRequest);
     }

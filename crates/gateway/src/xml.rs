@@ -41,6 +41,11 @@ impl Writer {
         writer.out
     }
 
+    /// A whole document that is one element with text.
+    pub(crate) fn document_with_text(root: &str, text: &str) -> String {
+        Self::document(root, 128, |writer| escape_into(&mut writer.out, text))
+    }
+
     /// An element with further elements inside.
     pub(crate) fn element(&mut self, name: &str, body: impl FnOnce(&mut Self)) {
         self.open(name);
