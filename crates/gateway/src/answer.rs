@@ -113,7 +113,7 @@ pub(crate) fn fault_of(response: &http::Response<s3s::Body>) -> Fault {
     };
     let name = element("Code").unwrap_or_default();
     let code = Code::parse(name).unwrap_or_else(|| match response.status().as_u16() {
-        400..500 => Code::InvalidRequest,
+        400..=499 => Code::InvalidRequest,
         501 => Code::NotImplemented,
         _ => Code::InternalError,
     });

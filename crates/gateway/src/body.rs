@@ -276,6 +276,6 @@ impl Body for AnswerBody {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        Body::size_hint(&self.inner)
     }
 }

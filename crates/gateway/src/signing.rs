@@ -76,8 +76,8 @@ fn check_presigned(headers: &HeaderMap, query: &Query, authority: Option<&str>, 
     })?;
     match parameter("X-Amz-Expires")?.parse::<u64>() {
         Ok(1..=EXPIRES_MAX) => {}
-        Ok(EXPIRES_MAX..) => return Err(bad_query("X-Amz-Expires must be less than a week (in seconds)")),
-        _ => return Err(bad_query("X-Amz-Expires should be a positive number")),
+        Ok(0) | Err(_) => return Err(bad_query("X-Amz-Expires should be a positive number")),
+        Ok(_) => return Err(bad_query("X-Amz-Expires must be less than a week (in seconds)")),
     }
     check_signed(parameter("X-Amz-SignedHeaders")?, headers, authority)
 }

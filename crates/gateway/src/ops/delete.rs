@@ -7,13 +7,13 @@ use types::ETag;
 
 use super::xml_body::{self, read_xml};
 use crate::answer::Answer;
+use crate::conditions;
 use crate::error::{Code, Fault, Outcome};
 use crate::headers;
 use crate::operation::no_such_version;
 use crate::route::Verified;
 use crate::target::object_key;
 use crate::xml::{Element, Writer};
-use crate::{conditions, error};
 
 /// Most keys in one request.
 const KEYS_MAX: usize = 1000;
@@ -109,9 +109,8 @@ fn write_line(w: &mut Writer, key: &str, version: bool, outcome: Outcome<()>, qu
             w.optional("VersionId", version.then_some("null"));
         }),
         Err(fault) => w.element("Error", |w| {
-            let error::Fault { code, .. } = fault;
             w.text("Key", key);
-            w.text("Code", code.as_str());
+            w.text("Code", fault.code.as_str());
             w.text("Message", fault.message());
         }),
     }
