@@ -1,12 +1,16 @@
 #!/bin/sh
-# aws-cli, the program in S3O_AWS: cp, sync, mv, rm, ls, presign, and copies within S3.
+# aws-cli, the program in S3O_AWS, of the version that S3O_AWS_MAJOR says: cp, sync, mv, rm, ls, presign, and copies within S3.
 . "$(dirname "$0")/lib.sh"
 
 aws() { "$S3O_AWS" --endpoint-url "$S3O_ENDPOINT" "$@"; }
 s3="s3://$S3O_BUCKET"
 large="$(basename "$S3O_LARGE")"
 
-say "$("$S3O_AWS" --version 2>&1)"
+version="$("$S3O_AWS" --version 2>&1)"
+case "$version" in
+    "aws-cli/$S3O_AWS_MAJOR."*) say "$version" ;;
+    *) fail "$S3O_AWS is not version $S3O_AWS_MAJOR but $version; install it with tools/test-env" ;;
+esac
 
 for size in 0 1 4096 1048579 20971521 "$large"; do
     say "cp up and down: $size bytes"
