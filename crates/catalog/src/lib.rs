@@ -6,7 +6,12 @@
 //! implementation to them. There is no SQL outside this crate and no HTTP inside it.
 
 mod error;
+mod journal;
 mod roles;
+pub mod sqlite;
+#[cfg(any(test, feature = "suite"))]
+#[cfg_attr(not(test), expect(clippy::unwrap_used, reason = "a broken promise is a panic"))]
+pub mod suite;
 mod words;
 
 pub use error::{CatalogError, Refusal};

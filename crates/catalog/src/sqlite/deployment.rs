@@ -1,0 +1,65 @@
+//! Who we are, and what the configuration names.
+
+use async_trait::async_trait;
+use rusqlite::params;
+use types::{BootId, BucketName, Timestamp};
+
+use super::rows::{int, millis};
+use super::writer::Tx;
+use super::{Sqlite, replicas};
+use crate::{BackendId, BackendSpec, BucketId, CatalogError, Deployment, Identity, Refusal};
+
+#[async_trait]
+impl Deployment for Sqlite {
+    async fn identity(&self) -> Result<Identity, CatalogError> {
+        Ok(self.identity)
+    }
+
+    async fn begin_boot(&self, boot: BootId, at: Timestamp) -> Result<(), CatalogError> {
+        self.write(move |tx| begin_boot(tx, boot, at)).await
+    }
+
+    async fn sync_buckets(&self, names: &[BucketName], at: Timestamp) -> Result<Vec<BucketId>, CatalogError> {
+        let names = names.to_vec();
+        self.write(move |tx| names.iter().map(|name| bucket_id(tx, name, at)).collect()).await
+    }
+
+    async fn sync_backends(&self, specs: &[BackendSpec]) -> Result<Vec<BackendId>, CatalogError> {
+        let specs = specs.to_vec();
+        self.write(move |tx| specs.iter().map(|spec| backend_id(tx, spec)).collect()).await
+    }
+}
+
+fn begin_boot(tx: &mut Tx<'_>, boot: BootId, at: Timestamp) -> Result<(), CatalogError> {
+    tx.execute("UPDATE instances SET alive = 0 WHERE boot <> ?1", params![boot.to_bytes()])?;
+    tx.execute(
+        "INSERT OR IGNORE INTO instances (boot, alive, began) VALUES (?1, 1, ?2)",
+        params![boot.to_bytes(), millis(at)],
+    )?;
+    if tx.check_alive(boot).is_err() {
+        return Err(Refusal::Changed("the boot").into());
+    }
+    replicas::doom_all_of_others(tx, boot, at)
+}
+
+fn bucket_id(tx: &Tx<'_>, name: &BucketName, at: Timestamp) -> Result<BucketId, CatalogError> {
+    tx.execute(
+        "INSERT INTO buckets (name, first_seen) SELECT ?1, ?2 \
+         WHERE NOT EXISTS (SELECT 1 FROM buckets WHERE name = ?1)",
+        params![name.as_str(), millis(at)],
+    )?;
+    let id = tx
+        .stmt("SELECT id FROM buckets WHERE name = ?1")?
+        .query_row(params![name.as_str()], |row| row.get(0))?;
+    Ok(BucketId(id))
+}
+
+fn backend_id(tx: &Tx<'_>, spec: &BackendSpec) -> Result<BackendId, CatalogError> {
+    let id = tx
+        .stmt(
+            "INSERT INTO backends (name, late_arrival_ms) VALUES (?1, ?2) \
+             ON CONFLICT (name) DO UPDATE SET late_arrival_ms = excluded.late_arrival_ms RETURNING id",
+        )?
+        .query_row(params![spec.name.as_str(), int(spec.late_arrival_ms)], |row| row.get(0))?;
+    Ok(BackendId(id))
+}

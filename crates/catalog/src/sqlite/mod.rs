@@ -1,0 +1,93 @@
+//! The catalog in a SQLite file that one process owns.
+//!
+//! One writer thread makes all transactions (`writer`); reads run apart from it (`readers`). One file per
+//! role or subject; `schema` has the tables.
+
+mod audit;
+mod completion;
+mod content;
+mod deployment;
+mod edits;
+mod faults;
+mod journal;
+mod ledger;
+mod list;
+mod objects;
+mod open;
+mod readers;
+mod reaping;
+mod replicas;
+mod rows;
+mod schema;
+mod uploads;
+mod walk;
+mod writer;
+mod writes;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use rusqlite::{CachedStatement, Connection};
+use tokio::sync::Semaphore;
+
+pub use open::{OpenError, Options, WhenHeld};
+
+use crate::{CatalogError, Identity};
+use readers::Readers;
+use writer::{Tx, Writer};
+
+/// How long a connection waits for another one's lock. Only a checkpoint at start or end ever holds one.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Listings and scans at a time; more of them wait.
+const SCANS_MAX: usize = 8;
+
+/// The catalog in SQLite. Dropping it waits for the transaction under way and frees the file.
+pub struct Sqlite {
+    // In this order: the writer ends before the file's lock is let go.
+    writer: Writer,
+    readers: Arc<Readers>,
+    scans: Semaphore,
+    horizon: Arc<AtomicU64>,
+    identity: Identity,
+}
+
+impl std::fmt::Debug for Sqlite {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sqlite").field("identity", &self.identity).finish_non_exhaustive()
+    }
+}
+
+impl Sqlite {
+    /// Runs a transaction.
+    async fn write<T, F>(&self, work: F) -> Result<T, CatalogError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Tx<'_>) -> Result<T, CatalogError> + Send + 'static,
+    {
+        self.writer.write(work).await
+    }
+
+    /// Runs a read that may take long, in one snapshot, on a thread kept for that.
+    async fn scan<T, F>(&self, work: F) -> Result<T, CatalogError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, CatalogError> + Send + 'static,
+    {
+        let _turn = self.scans.acquire().await.expect("the semaphore is never closed");
+        let readers = Arc::clone(&self.readers);
+        runtime::spawn_blocking(move || readers.snapshot(work))
+            .await
+            .unwrap_or_else(|error| Err(CatalogError::Damaged(format!("a read panicked: {error}"))))
+    }
+}
+
+/// A prepared statement. All SQL of ours passes here.
+fn stmt<'c>(conn: &'c Connection, sql: &'static str) -> rusqlite::Result<CachedStatement<'c>> {
+    #[cfg(test)]
+    tests::note(sql);
+    conn.prepare_cached(sql)
+}

@@ -1,0 +1,365 @@
+//! The writer: one thread makes all transactions.
+//!
+//! It takes everything that is queued into one transaction, with a savepoint per job, commits, and then
+//! answers. A refused job rolls back to its savepoint and disturbs no other. Nobody is answered before the
+//! commit, refusals included: a refusal may rest on what an earlier job of the same batch did.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use rusqlite::{CachedStatement, Connection, Params, params};
+use tokio::sync::{mpsc, oneshot};
+use types::BootId;
+
+use super::{faults, stmt};
+use crate::{CatalogError, Refusal};
+
+/// Jobs that may wait; who comes later waits for a place.
+const QUEUED_JOBS_MAX: usize = 1024;
+const BATCH_JOBS_MAX: usize = 256;
+/// A batch takes no further job once it has changed this many rows.
+const BATCH_ROWS_MAX: u64 = 20_000;
+
+/// What is done when a commit failed in a way that leaves the disk's content unknown.
+pub(super) type OnFatal = Arc<dyn Fn(&str) + Send + Sync>;
+
+/// The way to the writer thread.
+pub(super) struct Writer {
+    queue: Option<mpsc::Sender<Box<dyn Job>>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Writer {
+    /// Starts the thread on a connection that nobody else writes with.
+    pub(super) fn start(
+        conn: Arc<Mutex<Connection>>,
+        horizon: Arc<AtomicU64>,
+        on_fatal: OnFatal,
+    ) -> Result<Self, CatalogError> {
+        let counters = Counters::load(&conn.lock().unwrap_or_else(PoisonError::into_inner))?;
+        horizon.store(counters.doomed_seq, Ordering::Release);
+        let (queue, jobs) = mpsc::channel(QUEUED_JOBS_MAX);
+        let mut thread = WriterThread { conn, counters, horizon, on_fatal, jobs, broken: None };
+        let thread = runtime::spawn_thread("catalog-writer", move || thread.run());
+        Ok(Self { queue: Some(queue), thread: Some(thread) })
+    }
+
+    /// Runs `work` in a transaction. If this future is dropped before the work began, it may never begin;
+    /// afterwards it happens.
+    pub(super) async fn write<T, F>(&self, work: F) -> Result<T, CatalogError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Tx<'_>) -> Result<T, CatalogError> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let job = Box::new(Work { work: Some(work), result: None, reply });
+        let queue = self.queue.as_ref().expect("the queue is there until the drop");
+        if queue.send(job).await.is_err() {
+            return Err(CatalogError::Unavailable("the writer has ended".to_owned()));
+        }
+        answer.await.unwrap_or_else(|_| Err(CatalogError::Unknown("the writer ended".to_owned())))
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        // The thread ends with its queue; the file's lock must outlive its last commit.
+        self.queue = None;
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the catalog's writer thread panicked");
+        }
+    }
+}
+
+/// A job's view of the transaction.
+pub(super) struct Tx<'a> {
+    conn: &'a Connection,
+    counters: &'a mut Counters,
+    sums: Vec<(i64, Sums)>,
+}
+
+/// By how much a backend's sums change.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Sums {
+    pub(super) charged: i64,
+    pub(super) replicas_live: i64,
+    pub(super) replicas_doomed: i64,
+    pub(super) doomed_bytes: i64,
+}
+
+impl Tx<'_> {
+    /// The connection, for reads within the transaction.
+    pub(super) fn conn(&self) -> &Connection {
+        self.conn
+    }
+
+    /// A prepared statement.
+    pub(super) fn stmt(&self, sql: &'static str) -> Result<CachedStatement<'_>, CatalogError> {
+        Ok(stmt(self.conn, sql)?)
+    }
+
+    /// Executes; gives how many rows changed.
+    pub(super) fn execute(&self, sql: &'static str, params: impl Params) -> Result<usize, CatalogError> {
+        Ok(stmt(self.conn, sql)?.execute(params)?)
+    }
+
+    /// The next number of a change: it orders the journal and is the revision of the keys it touches.
+    pub(super) fn next_sequence(&mut self) -> u64 {
+        self.counters.sequence += 1;
+        self.counters.dirty = true;
+        self.counters.sequence
+    }
+
+    /// The number under which this batch dooms.
+    pub(super) fn doomed_seq(&mut self) -> u64 {
+        if !self.counters.dooms {
+            self.counters.dooms = true;
+            self.counters.dirty = true;
+            self.counters.doomed_seq += 1;
+        }
+        self.counters.doomed_seq
+    }
+
+    /// Changes a backend's sums, at the end of the job.
+    pub(super) fn add_sums(&mut self, backend: i64, add: Sums) {
+        let at = match self.sums.iter().position(|(id, _)| *id == backend) {
+            Some(at) => at,
+            None => {
+                self.sums.push((backend, Sums::default()));
+                self.sums.len() - 1
+            }
+        };
+        let sums = &mut self.sums[at].1;
+        sums.charged += add.charged;
+        sums.replicas_live += add.replicas_live;
+        sums.replicas_doomed += add.replicas_doomed;
+        sums.doomed_bytes += add.doomed_bytes;
+    }
+
+    /// Refuses an owner that is not alive.
+    pub(super) fn check_alive(&self, owner: BootId) -> Result<(), CatalogError> {
+        let alive = self
+            .stmt("SELECT 1 FROM instances WHERE boot = ?1 AND alive = 1")?
+            .exists(params![owner.to_bytes()])?;
+        if alive { Ok(()) } else { Err(Refusal::Changed("the owner").into()) }
+    }
+
+    fn flush_sums(&mut self) -> Result<(), CatalogError> {
+        const SQL: &str = "UPDATE backends SET charged = charged + ?2, replicas_live = replicas_live + ?3, \
+             replicas_doomed = replicas_doomed + ?4, doomed_bytes = doomed_bytes + ?5 WHERE id = ?1";
+        for (backend, sums) in std::mem::take(&mut self.sums) {
+            if sums == Sums::default() {
+                continue;
+            }
+            let changes =
+                params![backend, sums.charged, sums.replicas_live, sums.replicas_doomed, sums.doomed_bytes];
+            if self.execute(SQL, changes)? != 1 {
+                return Err(CatalogError::Damaged(format!("there is no backend {backend}")));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Numbers that only rise. Kept here and written once per batch.
+struct Counters {
+    sequence: u64,
+    doomed_seq: u64,
+    dooms: bool,
+    dirty: bool,
+}
+
+impl Counters {
+    fn load(conn: &Connection) -> Result<Self, CatalogError> {
+        let (sequence, doomed_seq) = stmt(conn, "SELECT sequence, doomed_seq FROM counters WHERE id = 1")?
+            .query_row([], |row| Ok((super::rows::uint(row.get(0)?), super::rows::uint(row.get(1)?))))?;
+        Ok(Self { sequence, doomed_seq, dooms: false, dirty: false })
+    }
+
+    fn save(&self, conn: &Connection) -> rusqlite::Result<()> {
+        let (sequence, doomed_seq) = (super::rows::int(self.sequence), super::rows::int(self.doomed_seq));
+        stmt(conn, "UPDATE counters SET sequence = ?1, doomed_seq = ?2 WHERE id = 1")?
+            .execute(params![sequence, doomed_seq])?;
+        Ok(())
+    }
+}
+
+/// A queued transaction with its answer's type forgotten.
+trait Job: Send {
+    fn is_awaited(&self) -> bool;
+    /// Does the work; says whether it is to be kept.
+    fn run(&mut self, tx: &mut Tx<'_>) -> bool;
+    /// Gives the answer, or instead of it what happened to the whole batch.
+    fn answer(self: Box<Self>, instead: Option<CatalogError>);
+}
+
+struct Work<T, F> {
+    work: Option<F>,
+    result: Option<Result<T, CatalogError>>,
+    reply: oneshot::Sender<Result<T, CatalogError>>,
+}
+
+impl<T, F> Job for Work<T, F>
+where
+    T: Send,
+    F: FnOnce(&mut Tx<'_>) -> Result<T, CatalogError> + Send,
+{
+    fn is_awaited(&self) -> bool {
+        !self.reply.is_closed()
+    }
+
+    fn run(&mut self, tx: &mut Tx<'_>) -> bool {
+        let work = self.work.take().expect("a job runs once");
+        // A panic in one job must not end the writing of all.
+        let caught = catch_unwind(AssertUnwindSafe(|| {
+            let answer = work(tx)?;
+            tx.flush_sums()?;
+            Ok(answer)
+        }));
+        let result =
+            caught.unwrap_or_else(|_| Err(CatalogError::Damaged("a transaction panicked".to_owned())));
+        let keep = result.is_ok();
+        self.result = Some(result);
+        keep
+    }
+
+    fn answer(self: Box<Self>, instead: Option<CatalogError>) {
+        let unanswered = || Err(CatalogError::Unavailable("the transaction did not run".to_owned()));
+        let result = match instead {
+            Some(error) => Err(error),
+            None => self.result.unwrap_or_else(unanswered),
+        };
+        // Nobody may be waiting any more; what happened, happened.
+        let _ = self.reply.send(result);
+    }
+}
+
+struct WriterThread {
+    conn: Arc<Mutex<Connection>>,
+    counters: Counters,
+    horizon: Arc<AtomicU64>,
+    on_fatal: OnFatal,
+    jobs: mpsc::Receiver<Box<dyn Job>>,
+    /// Why nothing is written any more.
+    broken: Option<String>,
+}
+
+impl WriterThread {
+    fn run(&mut self) {
+        while let Some(first) = self.jobs.blocking_recv() {
+            if let Some(why) = &self.broken {
+                first.answer(Some(CatalogError::Unavailable(why.clone())));
+                continue;
+            }
+            let conn = Arc::clone(&self.conn);
+            let conn = conn.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut done = Vec::new();
+            let ended = self.batch(&conn, first, &mut done);
+            if ended.is_err() && !conn.is_autocommit() {
+                // What cannot be rolled back is rolled back when the connection closes.
+                let _ = conn.execute_batch("ROLLBACK");
+            }
+            drop(conn);
+            let error = ended.err().map(|error| self.explain(&error));
+            for job in done {
+                job.answer(error.as_ref().map(Failed::to_error));
+            }
+        }
+    }
+
+    /// Runs what is queued and commits it.
+    fn batch(
+        &mut self,
+        conn: &Connection,
+        first: Box<dyn Job>,
+        done: &mut Vec<Box<dyn Job>>,
+    ) -> Result<(), Ended> {
+        (self.counters.dooms, self.counters.dirty) = (false, false);
+        let mut next = Some(first);
+        let begun = stmt(conn, "BEGIN IMMEDIATE").and_then(|mut begin| begin.execute([]));
+        if let Err(error) = begun {
+            done.extend(next);
+            return Err(Ended::Early(error));
+        }
+        let rows_before = conn.total_changes();
+        while let Some(mut job) = next.take() {
+            let ran = if job.is_awaited() { self.one(conn, job.as_mut()) } else { Ok(()) };
+            done.push(job);
+            ran.map_err(Ended::Early)?;
+            let rows = conn.total_changes() - rows_before;
+            if done.len() < BATCH_JOBS_MAX && rows < BATCH_ROWS_MAX {
+                next = self.jobs.try_recv().ok();
+            }
+        }
+        if self.counters.dirty {
+            self.counters.save(conn).map_err(Ended::Early)?;
+        }
+        let commit = stmt(conn, "COMMIT").and_then(|mut commit| commit.execute([]));
+        commit.map_err(Ended::InCommit)?;
+        // Before anyone is answered: who reads afterwards notes at least this number.
+        self.horizon.store(self.counters.doomed_seq, Ordering::Release);
+        Ok(())
+    }
+
+    fn one(&mut self, conn: &Connection, job: &mut dyn Job) -> rusqlite::Result<()> {
+        stmt(conn, "SAVEPOINT job")?.execute([])?;
+        let mut tx = Tx { conn, counters: &mut self.counters, sums: Vec::new() };
+        let keep = job.run(&mut tx);
+        if conn.is_autocommit() {
+            // SQLite rolled all of it back by itself: the disk is full, for example.
+            return Err(rusqlite::Error::SqliteFailure(
+                rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL),
+                Some("the transaction was rolled back; is the disk full?".to_owned()),
+            ));
+        }
+        if !keep {
+            stmt(conn, "ROLLBACK TO job")?.execute([])?;
+        }
+        stmt(conn, "RELEASE job")?.execute([])?;
+        Ok(())
+    }
+
+    fn explain(&mut self, ended: &Ended) -> Failed {
+        match ended {
+            Ended::Early(error) => {
+                tracing::warn!("a batch of the catalog was rolled back: {error}");
+                Failed::Nothing(error.to_string())
+            }
+            Ended::InCommit(error) if faults::is_harmless(error) => {
+                tracing::warn!("the catalog could not commit: {error}");
+                Failed::Nothing(error.to_string())
+            }
+            Ended::InCommit(error) => {
+                let text = format!("a commit of the catalog failed: {error}");
+                self.broken = Some(text.clone());
+                (self.on_fatal)(&text);
+                Failed::Unknown(text)
+            }
+        }
+    }
+}
+
+enum Ended {
+    /// Before the commit was tried.
+    Early(rusqlite::Error),
+    InCommit(rusqlite::Error),
+}
+
+/// What a whole batch is told.
+enum Failed {
+    Nothing(String),
+    Unknown(String),
+}
+
+impl Failed {
+    fn to_error(&self) -> CatalogError {
+        match self {
+            Self::Nothing(text) => CatalogError::Unavailable(text.clone()),
+            Self::Unknown(text) => CatalogError::Unknown(text.clone()),
+        }
+    }
+}
