@@ -9,6 +9,7 @@ mod body;
 mod contract;
 mod error;
 mod memory;
+mod s3;
 #[cfg(any(test, feature = "suite"))]
 pub mod suite;
 
@@ -18,3 +19,6 @@ pub use contract::{
 };
 pub use error::{BackendError, ErrorKind, Reaction};
 pub use memory::MemoryBackend;
+pub use s3::{S3Backend, S3Options};
+/// How the S3 driver speaks to a provider.
+pub use s3_client::{ClientOptions, Credentials, PoolOptions, Timeouts};

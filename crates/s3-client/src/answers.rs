@@ -55,15 +55,15 @@ pub(crate) enum Outcome<T> {
     Failed(ErrorBody),
 }
 
-/// Reads a 200 answer whose root should be `root`. The server may have begun it before it knew how the
+/// Reads a 200 answer whose root should be one of `roots`. The server may have begun it before it knew how the
 /// operation ends, so an error may stand in it.
-pub(crate) fn outcome<V: Visitor + Default>(document: &[u8], root: &str) -> Result<Outcome<V>, XmlError> {
+pub(crate) fn outcome<V: Visitor + Default>(document: &[u8], roots: &[&str]) -> Result<Outcome<V>, XmlError> {
     let mut both = Either { root: String::new(), value: V::default(), error: ErrorBody::default() };
     walk(document, &mut both)?;
     match both.root.as_str() {
         "Error" => Ok(Outcome::Failed(both.error)),
-        name if name == root => Ok(Outcome::Done(both.value)),
-        other => Err(XmlError::Malformed(format!("{} where {root} was expected", shortened(other)))),
+        root if roots.contains(&root) => Ok(Outcome::Done(both.value)),
+        other => Err(XmlError::OtherRoot(shortened(other))),
     }
 }
 
@@ -276,21 +276,22 @@ mod tests {
 
     #[test]
     fn an_error_inside_a_200_is_found() {
-        let failed = outcome::<NoMore>(b"\n \n<Error><Code>InternalError</Code></Error>", "CopyObjectResult");
+        let failed =
+            outcome::<NoMore>(b"\n \n<Error><Code>InternalError</Code></Error>", &["CopyObjectResult"]);
         assert!(
             matches!(failed, Ok(Outcome::Failed(ErrorBody { code: Some(code), .. })) if code == "InternalError")
         );
         let done =
-            outcome::<NoMore>(b"<CopyObjectResult><ETag>x</ETag></CopyObjectResult>", "CopyObjectResult");
+            outcome::<NoMore>(b"<CopyObjectResult><ETag>x</ETag></CopyObjectResult>", &["CopyObjectResult"]);
         assert_eq!(done.unwrap(), Outcome::Done(NoMore));
-        assert!(outcome::<NoMore>(b"<CopyObjectResult><ETag>", "CopyObjectResult").is_err());
-        assert!(outcome::<NoMore>(b"", "CopyObjectResult").is_err());
-        assert!(outcome::<NoMore>(b"<html></html>", "CopyObjectResult").is_err());
+        assert!(outcome::<NoMore>(b"<CopyObjectResult><ETag>", &["CopyObjectResult"]).is_err());
+        assert!(outcome::<NoMore>(b"", &["CopyObjectResult"]).is_err());
+        assert!(outcome::<NoMore>(b"<html></html>", &["CopyObjectResult"]).is_err());
     }
 
     fn page(inner: &str, token: Option<&str>) -> Result<ObjectPage, &'static str> {
         let document = format!("<ListBucketResult>{inner}</ListBucketResult>");
-        match outcome::<PageReader>(document.as_bytes(), "ListBucketResult").unwrap() {
+        match outcome::<PageReader>(document.as_bytes(), &["ListBucketResult"]).unwrap() {
             Outcome::Done(reader) => reader.finish(token),
             Outcome::Failed(_) => unreachable!("the root is a listing"),
         }
@@ -321,7 +322,7 @@ mod tests {
     fn a_multi_delete_answers_for_each_key() {
         let document = b"<DeleteResult><Deleted><Key>a</Key></Deleted><Deleted><Key>v</Key><DeleteMarker>true</DeleteMarker></Deleted>\
                          <Error><Key>b</Key><Code>AccessDenied</Code><Message>no</Message></Error></DeleteResult>";
-        let Outcome::Done(read) = outcome::<DeleteReader>(document, "DeleteResult").unwrap() else {
+        let Outcome::Done(read) = outcome::<DeleteReader>(document, &["DeleteResult"]).unwrap() else {
             panic!("the root is a result")
         };
         assert_eq!(read.gone["a"], Gone { hidden_only: false });
@@ -338,11 +339,11 @@ mod tests {
         #[test]
         fn no_answer_makes_it_panic(tags in proptest::collection::vec("</?(Error|Contents|Key|Size|Deleted|ListBucketResult)/?>|[0-9a]", 0..40)) {
             let document = tags.concat();
-            let _ = outcome::<PageReader>(document.as_bytes(), "ListBucketResult").map(|read| match read {
+            let _ = outcome::<PageReader>(document.as_bytes(), &["ListBucketResult"]).map(|read| match read {
                 Outcome::Done(reader) => reader.finish(None).is_ok(),
                 Outcome::Failed(_) => false,
             });
-            let _ = outcome::<DeleteReader>(document.as_bytes(), "Error").is_ok();
+            let _ = outcome::<DeleteReader>(document.as_bytes(), &["Error"]).is_ok();
         }
     }
 }

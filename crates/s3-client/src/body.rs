@@ -147,7 +147,16 @@ pub(crate) struct RequestBody {
 enum Source {
     Done,
     Bytes(Bytes),
-    Stream { stream: BodyStream, remaining: u64 },
+    Stream {
+        stream: BodyStream,
+        remaining: u64,
+    },
+    /// All bytes have come. The last of them go out once the giver has ended without a complaint: until
+    /// then the server cannot take the body for complete.
+    HeldBack {
+        stream: BodyStream,
+        last: Bytes,
+    },
 }
 
 impl RequestBody {
@@ -157,7 +166,7 @@ impl RequestBody {
         let source = match body {
             PutBody::Bytes(bytes) if bytes.is_empty() => Source::Done,
             PutBody::Bytes(bytes) => Source::Bytes(bytes),
-            // An empty stream is asked nothing, as its end is known.
+            // An empty stream was asked for its end already, see `prove_empty`.
             PutBody::Stream { length: 0, .. } => Source::Done,
             PutBody::Stream { length, stream } => Source::Stream { stream, remaining: length },
         };
@@ -167,9 +176,78 @@ impl RequestBody {
     /// Ends the body with an error: hyper then drops the connection, and the server is left with fewer
     /// bytes than it was promised.
     fn fail(&mut self, error: BoxError) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        self.source = Source::Done;
         *self.progress.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
         Poll::Ready(Some(Err("the body failed".into())))
+    }
+}
+
+/// What comes of asking a source once.
+enum Step {
+    Again,
+    Ended,
+    Frame(Bytes),
+    Failed(BoxError),
+}
+
+impl Source {
+    /// Moves on by one chunk. Leaves `Done` behind at the end.
+    fn step(&mut self, cx: &mut Context<'_>) -> Poll<Step> {
+        Poll::Ready(match std::mem::replace(self, Self::Done) {
+            Self::Done => Step::Ended,
+            Self::Bytes(bytes) => Step::Frame(bytes),
+            Self::Stream { mut stream, remaining } => match stream.as_mut().poll_next(cx) {
+                Poll::Pending => {
+                    *self = Self::Stream { stream, remaining };
+                    return Poll::Pending;
+                }
+                Poll::Ready(None) => Step::Failed(format!("it ended {remaining} bytes early").into()),
+                Poll::Ready(Some(Err(error))) => Step::Failed(error),
+                Poll::Ready(Some(Ok(chunk))) => match remaining.checked_sub(chunk.len() as u64) {
+                    None => Step::Failed(too_long()),
+                    Some(0) => {
+                        *self = Self::HeldBack { stream, last: chunk };
+                        Step::Again
+                    }
+                    Some(remaining) => {
+                        *self = Self::Stream { stream, remaining };
+                        if chunk.is_empty() { Step::Again } else { Step::Frame(chunk) }
+                    }
+                },
+            },
+            Self::HeldBack { mut stream, last } => match poll_end(&mut stream, cx) {
+                Poll::Pending => {
+                    *self = Self::HeldBack { stream, last };
+                    return Poll::Pending;
+                }
+                Poll::Ready(Err(error)) => Step::Failed(error),
+                Poll::Ready(Ok(())) => Step::Frame(last),
+            },
+        })
+    }
+}
+
+/// Waits for a stream, all of whose bytes have come, to end.
+fn poll_end(stream: &mut BodyStream, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+    loop {
+        return Poll::Ready(match stream.as_mut().poll_next(cx) {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(None) => Ok(()),
+            Poll::Ready(Some(Ok(chunk))) if chunk.is_empty() => continue,
+            Poll::Ready(Some(Ok(_))) => Err(too_long()),
+            Poll::Ready(Some(Err(error))) => Err(error),
+        });
+    }
+}
+
+fn too_long() -> BoxError {
+    "it is longer than announced".into()
+}
+
+/// Waits for a stream without bytes to end, as its request is complete as soon as its head is sent.
+pub(crate) async fn prove_empty(body: &mut PutBody) -> Result<(), BoxError> {
+    match body {
+        PutBody::Stream { length: 0, stream } => std::future::poll_fn(|cx| poll_end(stream, cx)).await,
+        _ => Ok(()),
     }
 }
 
@@ -182,37 +260,20 @@ impl http_body::Body for RequestBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = &mut *self;
-        match &mut this.source {
-            Source::Done => Poll::Ready(None),
-            Source::Bytes(bytes) => {
-                let bytes = std::mem::take(bytes);
-                this.source = Source::Done;
-                this.progress.enter(WHOLE);
-                Poll::Ready(Some(Ok(Frame::data(bytes))))
-            }
-            Source::Stream { stream, remaining } => match stream.as_mut().poll_next(cx) {
+        loop {
+            return match this.source.step(cx) {
                 Poll::Pending => {
                     this.progress.enter(WAITING_FOR_GIVER);
                     Poll::Pending
                 }
-                Poll::Ready(None) => {
-                    let missing = *remaining;
-                    this.fail(format!("the body ended {missing} bytes early").into())
-                }
-                Poll::Ready(Some(Err(error))) => this.fail(error),
-                Poll::Ready(Some(Ok(chunk))) if chunk.len() as u64 > *remaining => {
-                    this.fail("the body is longer than its length".into())
-                }
-                Poll::Ready(Some(Ok(chunk))) => {
-                    *remaining -= chunk.len() as u64;
-                    let whole = *remaining == 0;
-                    if whole {
-                        this.source = Source::Done;
-                    }
-                    this.progress.enter(if whole { WHOLE } else { SENDING });
+                Poll::Ready(Step::Again) => continue,
+                Poll::Ready(Step::Ended) => Poll::Ready(None),
+                Poll::Ready(Step::Failed(error)) => this.fail(error),
+                Poll::Ready(Step::Frame(chunk)) => {
+                    this.progress.enter(if this.is_end_stream() { WHOLE } else { SENDING });
                     Poll::Ready(Some(Ok(Frame::data(chunk))))
                 }
-            },
+            };
         }
     }
 
@@ -225,6 +286,7 @@ impl http_body::Body for RequestBody {
             Source::Done => 0,
             Source::Bytes(bytes) => bytes.len() as u64,
             Source::Stream { remaining, .. } => *remaining,
+            Source::HeldBack { last, .. } => last.len() as u64,
         })
     }
 }

@@ -106,7 +106,9 @@ impl Pool {
             return;
         }
         let mut idle = self.lock();
-        if idle.connections.len() >= self.options.idle_max {
+        // Where all permits are out, somebody may be waiting for this one: to close it then would only make
+        // them open another.
+        if idle.connections.len() >= self.options.idle_max && self.permits.available_permits() > 0 {
             return;
         }
         idle.connections.push(Idle { connection, since: runtime::instant_now() });
@@ -115,10 +117,12 @@ impl Pool {
         }
     }
 
-    /// Drops what was idle for too long. Says whether anything is left.
+    /// Drops what was idle for too long, and what is more than is kept. Says whether anything is left.
     fn drop_expired(&self) -> bool {
         let mut idle = self.lock();
         let keep = self.options.idle_timeout;
+        let surplus = idle.connections.len().saturating_sub(self.options.idle_max);
+        idle.connections.drain(..surplus);
         idle.connections.retain(|one| !one.connection.sender.is_closed() && one.since.elapsed() < keep);
         idle.sweeping = !idle.connections.is_empty();
         idle.sweeping

@@ -16,6 +16,8 @@ pub(crate) enum XmlError {
     TooDeep,
     #[error("the answer declares a document type")]
     DocumentType,
+    #[error("the answer is a {0}, which is not expected here")]
+    OtherRoot(String),
     #[error("the answer ends in the middle")]
     Truncated,
 }

@@ -1,1 +1,16 @@
-//! Placeholder.
+//! Real servers for tests: each on ports of its own, with data of its own, gone when the test is.
+//!
+//! Their programs come from PyPI by way of `tools/test-env`. One that is missing is an error that names
+//! the command to install it, never a skipped test.
+
+mod ports;
+mod process;
+mod raw;
+mod s3;
+mod tools;
+
+pub use ports::free_ports;
+pub use process::{Process, ProcessOptions};
+pub use raw::{RawConnection, RawServer, content_length};
+pub use s3::{Moto, S3Server, Seaweed, shared_moto, shared_seaweed};
+pub use tools::tool;

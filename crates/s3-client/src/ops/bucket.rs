@@ -6,6 +6,9 @@ use crate::answers::{Outcome, Versioning, outcome};
 use crate::client::{Outgoing, S3Client};
 use crate::error::{Error, Sent};
 
+/// What AWS calls it, and what others do.
+const VERSIONING_ROOTS: [&str; 2] = ["VersioningConfiguration", "GetBucketVersioningResponse"];
+
 impl S3Client {
     /// Whether the bucket is there and ours to use.
     ///
@@ -35,7 +38,7 @@ impl S3Client {
             Outgoing { query: &mut query, ..Outgoing::new("get_bucket_versioning", Method::GET, None) };
         let limit = self.inner.timeouts.small_operation;
         let (headers, body) = self.inner.call(outgoing, limit, 64 * 1024).await?;
-        match outcome::<Versioning>(&body, "VersioningConfiguration") {
+        match outcome::<Versioning>(&body, &VERSIONING_ROOTS) {
             Ok(Outcome::Done(versioning)) => Ok(versioning),
             Ok(Outcome::Failed(said)) => {
                 let operation = "get_bucket_versioning";

@@ -21,7 +21,7 @@ impl S3Client {
         let mut outgoing = Outgoing::new("copy", Method::PUT, Some(to));
         outgoing.headers.push((AMZ_COPY_SOURCE, &source));
         let (headers, body) = self.inner.call(outgoing, self.inner.timeouts.copy, 64 * 1024).await?;
-        match outcome::<NoMore>(&body, "CopyObjectResult") {
+        match outcome::<NoMore>(&body, &["CopyObjectResult"]) {
             Ok(Outcome::Done(NoMore)) => Ok(()),
             Ok(Outcome::Failed(said)) => {
                 Err(self.inner.failure("copy", StatusCode::OK, &headers, said, Sent::Whole, true))

@@ -43,7 +43,7 @@ impl S3Client {
     }
 
     fn error_inside(&self, headers: &HeaderMap, body: &[u8]) -> Result<(), Error> {
-        match outcome::<crate::answers::NoMore>(body, "DeleteResult") {
+        match outcome::<crate::answers::NoMore>(body, &["DeleteResult"]) {
             Ok(Outcome::Failed(said)) => {
                 Err(self.inner.failure("delete", StatusCode::OK, headers, said, Sent::Whole, true))
             }
@@ -56,22 +56,30 @@ impl S3Client {
     /// # Errors
     /// Where the request as a whole failed: any of them may or may not be gone.
     pub async fn delete_objects(&self, keys: &[&str]) -> Result<Vec<Result<Gone, Error>>, Error> {
-        let at_once = |key: &str| survives(key) && !self.inner.single_deletes.load(Ordering::Relaxed);
-        let together: Vec<&str> = keys.iter().copied().filter(|key| at_once(key)).collect();
-        let mut answer = DeleteReader::default();
+        let singly = self.inner.single_deletes.load(Ordering::Relaxed);
+        let mut together: Vec<&str> = Vec::with_capacity(keys.len());
+        together.extend(keys.iter().filter(|key| !singly && survives(key)));
+        let mut answer = None;
         if !together.is_empty() {
             match self.delete_together(&together).await {
-                Ok(read) => answer = read,
-                Err(error) if error.kind == ErrorKind::Unsupported && is_missing(&error) => {
-                    self.inner.single_deletes.store(true, Ordering::Relaxed);
-                }
+                Ok(read) => answer = Some(read),
+                Err(error) if is_missing(&error) => self.inner.single_deletes.store(true, Ordering::Relaxed),
                 Err(error) => return Err(error),
             }
         }
-        let singles = keys.iter().map(|key| async {
-            if at_once(key) { self.answer_for(key, &answer) } else { self.delete_object(key).await }
-        });
-        Ok(stream::iter(singles).buffered(SINGLES_AT_ONCE).collect().await)
+        let mut each = Vec::with_capacity(keys.len());
+        for key in keys {
+            each.push(self.settle(key, answer.as_ref().filter(|_| survives(key))));
+        }
+        Ok(stream::iter(each).buffered(SINGLES_AT_ONCE).collect().await)
+    }
+
+    /// What the answer for many says of a key, or a delete of its own.
+    async fn settle(&self, key: &str, answer: Option<&DeleteReader>) -> Result<Gone, Error> {
+        match answer {
+            Some(answer) => self.answer_for(key, answer),
+            None => self.delete_object(key).await,
+        }
     }
 
     async fn delete_together(&self, keys: &[&str]) -> Result<DeleteReader, Error> {
@@ -86,7 +94,7 @@ impl S3Client {
         };
         let limit = self.inner.timeouts.small_operation;
         let (headers, body) = self.inner.call(outgoing, limit, ANSWER_BYTES_MAX).await?;
-        match outcome::<DeleteReader>(&body, "DeleteResult") {
+        match outcome::<DeleteReader>(&body, &["DeleteResult"]) {
             Ok(Outcome::Done(read)) => Ok(read),
             Ok(Outcome::Failed(said)) => {
                 Err(self.inner.failure("delete_many", StatusCode::OK, &headers, said, Sent::Whole, true))
@@ -113,7 +121,8 @@ impl S3Client {
 
 /// Whether the server lacks the operation, rather than disliking an argument.
 fn is_missing(error: &Error) -> bool {
-    matches!(error.status, Some(405 | 501)) || error.code.as_deref() == Some("NotImplemented")
+    let says_so = matches!(error.status, Some(405 | 501)) || error.code.as_deref() == Some("NotImplemented");
+    error.kind == ErrorKind::Unsupported && says_so
 }
 
 fn delete_document(keys: &[&str]) -> String {

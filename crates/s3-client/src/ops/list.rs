@@ -26,7 +26,7 @@ impl S3Client {
         let (headers, body) = self.inner.call(outgoing, limit, PAGE_BYTES_MAX).await?;
         let unreadable =
             |why: &dyn std::fmt::Display| Error::corrupt(format!("the listing cannot be read: {why}"));
-        match outcome::<PageReader>(&body, "ListBucketResult").map_err(|error| unreadable(&error))? {
+        match outcome::<PageReader>(&body, &["ListBucketResult"]).map_err(|error| unreadable(&error))? {
             Outcome::Done(reader) => reader.finish(token).map_err(|problem| unreadable(&problem)),
             Outcome::Failed(said) => {
                 Err(self.inner.failure("list", StatusCode::OK, &headers, said, Sent::Whole, false))

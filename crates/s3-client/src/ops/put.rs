@@ -3,9 +3,9 @@
 use http::header::{CONTENT_TYPE, ETAG};
 use http::{HeaderName, Method};
 
-use crate::body::PutBody;
+use crate::body::{PutBody, prove_empty};
 use crate::client::{Outgoing, S3Client, text_of};
-use crate::error::Error;
+use crate::error::{Error, ErrorKind, Sent};
 
 /// What to store.
 #[derive(Debug)]
@@ -32,7 +32,10 @@ impl S3Client {
     ///
     /// # Errors
     /// [`Error::nothing_happened`] tells whether the object may be there all the same, now or later.
-    pub async fn put_object(&self, put: PutObject<'_>) -> Result<Stored, Error> {
+    pub async fn put_object(&self, mut put: PutObject<'_>) -> Result<Stored, Error> {
+        if let Err(error) = prove_empty(&mut put.body).await {
+            return Err(Error::new(ErrorKind::Body, Sent::Never, error.to_string()).with_source(error));
+        }
         let mut outgoing = Outgoing::new("put", Method::PUT, Some(put.key));
         outgoing.body = put.body;
         outgoing.headers.reserve(put.metadata.len() + 1);

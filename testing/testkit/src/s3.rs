@@ -1,0 +1,194 @@
+//! S3 servers: SeaweedFS, and moto as a second one that is different.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use runtime::instant_now;
+use s3_client::{ClientOptions, Credentials, S3Client};
+use tokio::sync::OnceCell;
+
+use crate::ports::free_ports;
+use crate::process::{Process, ProcessOptions};
+use crate::tools::tool;
+
+/// Longest wait for a server to be ready, on a busy machine.
+const READY_SECONDS_MAX: u64 = 90;
+/// How often a server may lose its ports to another process.
+const STARTS_MAX: usize = 4;
+
+/// A running S3 server.
+#[derive(Debug)]
+pub struct S3Server {
+    /// Where it listens: `http://127.0.0.1:PORT`.
+    pub endpoint: String,
+    /// A key that may do everything.
+    pub access_key: String,
+    /// Its secret.
+    pub secret_key: String,
+    process: Process,
+}
+
+impl S3Server {
+    /// How to speak to a bucket of this server.
+    #[must_use]
+    pub fn options(&self, bucket: &str) -> ClientOptions {
+        let credentials = Credentials {
+            access_key_id: self.access_key.clone(),
+            secret_access_key: self.secret_key.clone(),
+            session_token: None,
+        };
+        ClientOptions::new(&self.endpoint, bucket, credentials)
+    }
+
+    /// Makes a bucket that nobody else uses.
+    ///
+    /// # Panics
+    /// Where the server refuses it.
+    pub async fn new_bucket(&self) -> ClientOptions {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let bucket = format!("test-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let options = self.options(&bucket);
+        let client = S3Client::new(options.clone()).expect("the options of a test server are legal");
+        client.create_bucket().await.expect("a test server makes a bucket");
+        options
+    }
+
+    /// The process id of the server, for those who want to stop it.
+    #[must_use]
+    pub fn process_id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Starts a server over and over until it gets its ports, then waits until it stores a bucket.
+    async fn start(name: &str, launch: impl Fn() -> Self) -> Self {
+        let mut last = String::new();
+        for _ in 0..STARTS_MAX {
+            let mut server = launch();
+            match server.wait_until_ready().await {
+                Ok(()) => return server,
+                Err(why) => last = format!("{why}\n{}", server.process.log()),
+            }
+        }
+        panic!("{name} does not start: {last}")
+    }
+
+    async fn wait_until_ready(&mut self) -> Result<(), String> {
+        let client = S3Client::new(self.options("ready")).expect("the options of a test server are legal");
+        let deadline = instant_now() + Duration::from_secs(READY_SECONDS_MAX);
+        loop {
+            let error = match self.try_once(&client).await {
+                Ok(()) => return Ok(()),
+                Err(error) => error,
+            };
+            if self.process.has_ended() {
+                return Err("it ended at once".to_owned());
+            }
+            if instant_now() > deadline {
+                return Err(format!("not ready after {READY_SECONDS_MAX} seconds: {error}"));
+            }
+            runtime::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Whether it takes a bucket and an object: listening alone is not being ready.
+    async fn try_once(&self, client: &S3Client) -> Result<(), s3_client::Error> {
+        if client.head_bucket().await.is_err() {
+            client.create_bucket().await?;
+        }
+        let body = s3_client::PutBody::Bytes(b"ready"[..].into());
+        let put = s3_client::PutObject { key: "ready", body, metadata: &[] };
+        client.put_object(put).await.map(|_| ())
+    }
+}
+
+/// SeaweedFS: checks signatures, keeps what a real provider keeps.
+#[derive(Debug)]
+pub struct Seaweed;
+
+impl Seaweed {
+    /// Starts one.
+    ///
+    /// # Panics
+    /// Where it is not installed (with the command that does it) or does not start.
+    pub async fn start() -> S3Server {
+        let program = tool("servers", "weed");
+        S3Server::start("SeaweedFS", || {
+            let (access_key, secret_key) = ("test-access-key".to_owned(), "test-secret-key".to_owned());
+            let folder = Process::new_folder();
+            let ports = free_ports::<10>();
+            let names = [
+                "s3.port",
+                "s3.port.grpc",
+                "master.port",
+                "master.port.grpc",
+                "volume.port",
+                "volume.port.grpc",
+                "filer.port",
+                "filer.port.grpc",
+                "admin.port",
+                "admin.port.grpc",
+            ];
+            let mut arguments: Vec<String> = [
+                "mini",
+                "-ip=127.0.0.1",
+                "-ip.bind=127.0.0.1",
+                "-s3.port.iceberg=0",
+                "-s3.port.lance=0",
+                "-webdav=false",
+                "-admin.ui=false",
+                "-master.telemetry=false",
+            ]
+            .map(str::to_owned)
+            .into();
+            arguments.push(format!("-dir={}", folder.path().display()));
+            arguments.extend(names.iter().zip(ports).map(|(name, port)| format!("-{name}={port}")));
+            let environment = vec![
+                ("AWS_ACCESS_KEY_ID", access_key.clone()),
+                ("AWS_SECRET_ACCESS_KEY", secret_key.clone()),
+            ];
+            let options = ProcessOptions { program: &program, arguments, environment };
+            let process = Process::start(options, folder);
+            S3Server { endpoint: format!("http://127.0.0.1:{}", ports[0]), access_key, secret_key, process }
+        })
+        .await
+    }
+}
+
+/// moto: a mock in Python. Checks no signatures; good for what it answers differently.
+#[derive(Debug)]
+pub struct Moto;
+
+impl Moto {
+    /// Starts one.
+    ///
+    /// # Panics
+    /// Where it is not installed (with the command that does it) or does not start.
+    pub async fn start() -> S3Server {
+        let program = tool("servers", "moto_server");
+        S3Server::start("moto", || {
+            let [port] = free_ports();
+            let arguments = ["-H", "127.0.0.1", "-p", &port.to_string()].map(str::to_owned).into();
+            let options = ProcessOptions { program: &program, arguments, environment: Vec::new() };
+            let process = Process::start(options, Process::new_folder());
+            S3Server {
+                endpoint: format!("http://127.0.0.1:{port}"),
+                access_key: "test".to_owned(),
+                secret_key: "test".to_owned(),
+                process,
+            }
+        })
+        .await
+    }
+}
+
+/// One SeaweedFS for all tests of a binary. Use buckets of your own.
+pub async fn shared_seaweed() -> &'static S3Server {
+    static SERVER: OnceCell<S3Server> = OnceCell::const_new();
+    SERVER.get_or_init(Seaweed::start).await
+}
+
+/// One moto for all tests of a binary. Use buckets of your own.
+pub async fn shared_moto() -> &'static S3Server {
+    static SERVER: OnceCell<S3Server> = OnceCell::const_new();
+    SERVER.get_or_init(Moto::start).await
+}
