@@ -7,18 +7,30 @@
 
 mod body;
 mod contract;
+mod directory;
 mod error;
+mod fault;
 mod memory;
+mod meter;
+mod operation;
+mod retry;
 mod s3;
 #[cfg(any(test, feature = "suite"))]
 pub mod suite;
+mod timeout;
 
 pub use body::{Body, BodyError, ByteStream, collect};
 pub use contract::{
     Backend, Deleted, Download, Entry, ListPage, MetadataEntry, Profile, PutOptions, PutReceipt, Stat,
 };
+pub use directory::{DirectoryBackend, DirectoryOptions};
 pub use error::{BackendError, ErrorKind, Reaction};
+pub use fault::{Fault, FaultBackend, Faults};
 pub use memory::MemoryBackend;
+pub use meter::{Direction, Meter, MeterSink, Outcome};
+pub use operation::Operation;
+pub use retry::{Retry, RetryOptions};
 pub use s3::{S3Backend, S3Options};
 /// How the S3 driver speaks to a provider.
 pub use s3_client::{ClientOptions, Credentials, PoolOptions, Timeouts};
+pub use timeout::{Timeout, TimeoutOptions};

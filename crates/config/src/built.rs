@@ -158,6 +158,11 @@ pub(crate) fn standing(key: &str) -> Standing {
     entry(key).map_or(Standing::Honoured, |(_, standing)| *standing)
 }
 
+/// Whether writing the key changes anything, now or once its feature is built.
+pub(crate) fn has_effect(key: &str) -> bool {
+    !matches!(standing(key), Superseded(_))
+}
+
 /// The most specific entry that speaks of the key.
 fn entry(key: &str) -> Option<&'static (&'static str, Standing)> {
     let covers = |prefix: &str| {
@@ -220,7 +225,7 @@ pub struct NotBuilt {
 
 impl std::fmt::Display for NotBuilt {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "line {}: {}: {} is not built into this release", self.line, self.key, self.feature.name())
+        write!(f, "line {}: {}: this release does not have {}", self.line, self.key, self.feature.name())
     }
 }
 

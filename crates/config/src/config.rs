@@ -9,8 +9,9 @@ use crate::report::{Place, Problem, Problems, Report};
 use crate::section::{self, Map, Section, nested, none, or, required, section};
 use crate::sections::{
     Auth, Backend, BackendCircuitBreaker, Bucket, Cache, CircuitBreaker, CleanupQueue, Compression, Database,
-    Debug, Encryption, Integrity, Lifecycle, Notifications, RateLimit, Rebalance, Reconcile, Redis,
-    Replication, Server, Strategy, Telemetry, Ui, UsageFlush, WritePath, check_backends, check_buckets,
+    Debug, Driver, Encryption, Integrity, Lifecycle, Notifications, POSTGRES_KEYS, RateLimit, Rebalance,
+    Reconcile, Redis, Replication, Server, Strategy, Telemetry, Ui, UsageFlush, WritePath, check_backends,
+    check_buckets,
 };
 use crate::show::Shown;
 use crate::tree;
@@ -148,10 +149,15 @@ impl Config {
         }
     }
 
-    /// The effective configuration as YAML: defaults filled in, secrets redacted.
+    /// The effective configuration as YAML: defaults filled in, secrets redacted, and nothing in it that
+    /// has no effect.
     #[must_use]
     pub fn effective(&self) -> String {
-        Shown::Map(self.shown_keys()).to_yaml()
+        let has_effect = |key: &str| {
+            let postgres = key.strip_prefix("database.").is_some_and(|key| POSTGRES_KEYS.contains(&key));
+            built::has_effect(key) && (!postgres || self.database.driver == Driver::Postgres)
+        };
+        Shown::Map(self.shown_keys()).keep("", &has_effect).to_yaml()
     }
 
     fn check(&self, at: &Place<'_>) {

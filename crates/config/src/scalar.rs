@@ -188,7 +188,7 @@ macro_rules! integer {
 }
 
 integer! {
-    u8, "a small whole number";
+    u8, "a whole number";
     u16, "a whole number";
     u32, "a whole number";
     u64, "a whole number";

@@ -104,9 +104,19 @@ impl Scalar for AccessKeyId {
     }
 }
 
+/// The text of a secret, wherever it comes from. A reference that leads to nothing is a slip: an empty password
+/// is written as such, or not at all.
+fn resolve(text: &str, place: &Place<'_>) -> Result<String, Wrong> {
+    let resolved = follow(text, place)?;
+    if resolved.is_empty() && !text.is_empty() {
+        return Err(Wrong::message("is empty where it comes from"));
+    }
+    Ok(resolved)
+}
+
 /// Follows `file:PATH` and `env:NAME`; `literal:TEXT` is for text that begins like one of them. Neither a
 /// path nor a text is repeated in a message: both may be a secret that only looks like a reference.
-fn resolve(text: &str, place: &Place<'_>) -> Result<String, Wrong> {
+fn follow(text: &str, place: &Place<'_>) -> Result<String, Wrong> {
     if let Some(path) = text.strip_prefix("file:") {
         let content = std::fs::read_to_string(path).map_err(|error| {
             let message = format!("cannot read the file of this secret: {error}");
@@ -151,6 +161,8 @@ mod tests {
             std::fs::write(&path, content).unwrap();
             assert_eq!(read(&format!("file:{}", path.display())).unwrap(), secret);
         }
+        std::fs::write(&path, "\n").unwrap();
+        assert!(read(&format!("file:{}", path.display())).is_err(), "an empty file is no secret");
         let error = read("file:/nowhere/at/all").unwrap_err();
         assert!(!error.message.unwrap().contains("nowhere"));
     }
@@ -164,6 +176,8 @@ mod tests {
 
     #[test]
     fn a_literal_may_look_like_a_reference() {
+        assert!(read("literal:").is_err());
+        assert_eq!(read("").unwrap(), "");
         assert_eq!(read("literal:file:/x").unwrap(), "file:/x");
         assert_eq!(read("literal:literal:").unwrap(), "literal:");
         assert_eq!(read("a+b/c=").unwrap(), "a+b/c=");

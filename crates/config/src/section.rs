@@ -228,7 +228,7 @@ impl<T: Value> Value for Vec<T> {
         T::describe(item.clone(), &mut inner);
         // A list of plain values is one key; a list of sections has the keys of its sections as well.
         let kind = match inner.as_slice() {
-            [only] if only.key == item.key => format!("list of {}", only.kind),
+            [only] if only.key == item.key => format!("list of: {}", only.kind),
             _ => "list of sections".to_owned(),
         };
         inner.retain(|inner| inner.key != item.key);

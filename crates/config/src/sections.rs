@@ -2,6 +2,7 @@
 
 pub(crate) use backends::check_backends;
 pub(crate) use buckets::check_buckets;
+pub(crate) use database::POSTGRES_KEYS;
 
 mod backends;
 mod buckets;

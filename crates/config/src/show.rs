@@ -30,6 +30,23 @@ impl Shown {
         }
     }
 
+    /// The value with those of its keys that are wanted; `path` is its own, `[]` standing for an index.
+    pub(crate) fn keep(self, path: &str, wanted: &dyn Fn(&str) -> bool) -> Self {
+        match self {
+            Self::Map(entries) => {
+                let below =
+                    |key: &str| if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
+                let kept = entries.into_iter().filter(|(key, _)| wanted(&below(key)));
+                Self::Map(kept.map(|(key, value)| (key.clone(), value.keep(&below(&key), wanted))).collect())
+            }
+            Self::List(items) => {
+                let path = format!("{path}[]");
+                Self::List(items.into_iter().map(|item| item.keep(&path, wanted)).collect())
+            }
+            other => other,
+        }
+    }
+
     /// The value for a reader of the documents.
     pub(crate) fn in_words(&self) -> String {
         match self {
@@ -126,7 +143,9 @@ pub(crate) fn quote(text: &str) -> String {
         match c {
             '"' | '\\' => out.extend(['\\', c]),
             '\n' => out.push_str("\\n"),
-            c if c.is_control() => out.push_str(&format!("\\U{:08x}", u32::from(c))),
+            c if c.is_control() || matches!(c, '\u{feff}' | '\u{2028}' | '\u{2029}') => {
+                out.push_str(&format!("\\U{:08x}", u32::from(c)))
+            }
             c => out.push(c),
         }
     }
@@ -145,11 +164,10 @@ mod tests {
         let root = Shown::Map(vec![
             ("none".into(), Shown::Nothing),
             ("list".into(), Shown::List(vec![item, Shown::Map(Vec::new())])),
-            ("words".into(), Shown::List(vec![text("${A}\u{7}")])),
+            ("words".into(), Shown::List(vec![text("${A}\u{7}\u{feff}")])),
             ("empty".into(), Shown::List(Vec::new())),
         ]);
-        let yaml =
-            "list:\n  - x: 1\n    y: \"a\\\"b\"\n  - {}\nwords:\n  - \"$${A}\\U00000007\"\nempty: []\n";
+        let yaml = "list:\n  - x: 1\n    y: \"a\\\"b\"\n  - {}\nwords:\n  - \"$${A}\\U00000007\\U0000feff\"\nempty: []\n";
         assert_eq!(root.to_yaml(), yaml);
     }
 }

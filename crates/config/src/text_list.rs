@@ -50,6 +50,6 @@ impl Value for TextList {
     }
 
     fn describe(row: KeyRow, rows: &mut Vec<KeyRow>) {
-        rows.push(KeyRow { kind: "text, or list of text".to_owned(), ..row });
+        rows.push(KeyRow { kind: "text, or list of: text".to_owned(), ..row });
     }
 }

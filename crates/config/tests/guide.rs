@@ -96,7 +96,7 @@ fn what_is_not_built_is_named_with_its_line() {
         ]
     );
     assert_eq!(missing[0].line, line_of("driver: postgres"));
-    assert!(missing[0].to_string().contains("the PostgreSQL catalog is not built"));
+    assert!(missing[0].to_string().contains("this release does not have the PostgreSQL catalog"));
 }
 
 #[test]
@@ -111,4 +111,15 @@ fn the_effective_configuration_reads_as_itself() {
     let effective = load(GUIDE).unwrap().config.effective();
     let again = load(&effective).map_err(|problems| panic!("{problems}\n{effective}")).unwrap();
     assert_eq!(again.config.effective(), effective);
+}
+
+#[test]
+fn what_has_no_effect_is_not_effective() {
+    let effective = load(GUIDE).unwrap().config.effective();
+    for absent in ["pending_pattern", "pprof", "strip_sdk_headers", "redis"] {
+        assert!(!effective.contains(absent), "{absent}");
+    }
+    assert!(effective.contains("host: \"postgres.service.consul\""));
+    let sqlite = GUIDE.replace("driver: postgres", "driver: sqlite");
+    assert!(!load(&sqlite).unwrap().config.effective().contains("postgres"));
 }

@@ -63,7 +63,7 @@ struct Reading {
     manifest: Option<ManifestId>,
     /// Bytes of the object still to be given out.
     left: ByteRange,
-    pieces: VecDeque<Piece>,
+    pieces: VecDeque<Arc<Piece>>,
     /// The replica that is being read, and what is proved but not given out.
     source: Option<SourceRead>,
     ready: VecDeque<Bytes>,
@@ -90,7 +90,7 @@ impl Reading {
         left: ByteRange,
         pieces: Vec<Piece>,
     ) -> Self {
-        let (pieces, ready) = (pieces.into(), VecDeque::new());
+        let (pieces, ready) = (shared_pieces(pieces), VecDeque::new());
         Self { shared, _guard: guard, manifest, left, pieces, source: None, ready, tried: 0 }
     }
 
@@ -143,17 +143,17 @@ impl Reading {
     }
 
     /// The piece that holds the next byte.
-    async fn present_piece(&mut self) -> Result<Piece, EngineError> {
+    async fn present_piece(&mut self) -> Result<Arc<Piece>, EngineError> {
         while let Some(piece) = self.pieces.front() {
             if piece.range.end() > self.left.start {
-                return Ok(piece.clone());
+                return Ok(Arc::clone(piece));
             }
             self.pieces.pop_front();
         }
         let lost =
             || EngineError::Unavailable("the object was replaced while it was read for long".to_owned());
         let manifest = self.manifest.ok_or_else(lost)?;
-        self.pieces = self.shared.catalog.pieces(manifest, self.left.start).await?.into();
+        self.pieces = shared_pieces(self.shared.catalog.pieces(manifest, self.left.start).await?);
         self.pieces.front().cloned().ok_or_else(lost)
     }
 
@@ -221,6 +221,10 @@ impl Reading {
         // Bytes were gained: every replica may be tried again.
         self.tried = 0;
     }
+}
+
+fn shared_pieces(pieces: Vec<Piece>) -> VecDeque<Arc<Piece>> {
+    pieces.into_iter().map(Arc::new).collect()
 }
 
 impl SourceRead {

@@ -22,6 +22,10 @@ impl Abandoned {
         self.fates.lock().unwrap_or_else(PoisonError::into_inner).extend(fates);
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.fates.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
     pub(crate) fn take(&self) -> Vec<Fate> {
         std::mem::take(&mut *self.fates.lock().unwrap_or_else(PoisonError::into_inner))
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use backend::{BackendError, ErrorKind};
 use catalog::{BackendId, CatalogError, Doomed, Settled, SettledOutcome};
 use futures::stream::{self, StreamExt};
+use runtime::Instant;
 use types::{ReplicaPath, Timestamp};
 
 use crate::engine::{Engine, Shared};
@@ -18,6 +19,12 @@ const ENTRIES: u32 = 10_000;
 const BACKENDS_AT_ONCE: usize = 4;
 /// How long it sleeps where nothing wakes it and nothing is due.
 const IDLE: Duration = Duration::from_secs(60);
+/// How soon it looks again at what is due but held by a reader.
+const HELD_RETRY: Duration = Duration::from_millis(200);
+/// How long it lets doomed replicas come together.
+const GATHER: Duration = Duration::from_millis(50);
+/// How often old records are forgotten.
+const EXPIRE_EVERY: Duration = Duration::from_secs(60);
 /// Shortest and longest wait before a failed delete is tried again.
 const RETRY_MIN: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_secs(3600);
@@ -34,31 +41,59 @@ pub enum Step {
 impl Engine {
     /// Reaps until it is dropped: woken by what dooms, else when something is due.
     pub async fn run_reaper(&self) {
+        let mut expired_at: Option<Instant> = None;
         loop {
             match self.reap_step().await {
-                Ok(Step::MoreWork) => {}
-                Ok(Step::Idle) => self.wait_for_work().await,
+                Ok(Step::MoreWork) => continue,
+                Ok(Step::Idle) => {}
                 Err(error) => {
                     tracing::warn!(%error, "the reaper could not work, will try again");
                     runtime::sleep(RETRY_MIN).await;
+                    continue;
                 }
             }
+            if expired_at.is_none_or(|at| at.elapsed() >= EXPIRE_EVERY) {
+                expired_at = Some(Instant::now());
+                if let Err(error) = self.expire_step().await {
+                    tracing::warn!(%error, "could not forget old records, will try again");
+                }
+            }
+            self.wait_for_work().await;
         }
     }
 
+    /// Waits until something new was doomed or given up, or something doomed is due.
     async fn wait_for_work(&self) {
         let shared = &self.shared;
+        let seen = shared.catalog.horizon();
         let due = shared.catalog.next_doomed().await.ok().flatten();
         let now = shared.clock.now();
         let pause = due.map_or(IDLE, |due| {
             let millis = due.as_millis().saturating_sub(now.as_millis());
             // What is due but held by a reader is looked at again soon, not at once.
-            Duration::from_millis(millis).clamp(Duration::from_millis(200), IDLE)
+            Duration::from_millis(millis).clamp(HELD_RETRY, IDLE)
         });
-        tokio::select! {
-            () = shared.reap.notified() => {}
-            () = runtime::sleep(pause) => {}
+        let deadline = Instant::now() + pause;
+        loop {
+            tokio::select! {
+                () = shared.reap.notified() => {}
+                () = runtime::sleep_until(deadline) => return,
+            }
+            if shared.catalog.horizon() != seen || !shared.abandoned.is_empty() {
+                // Let more come together: one request to a backend deletes a thousand.
+                runtime::sleep(GATHER).await;
+                return;
+            }
         }
+    }
+
+    /// Forgets journal entries and settled uploads that nobody will ask for any more.
+    ///
+    /// # Errors
+    /// Where the catalog does not answer.
+    pub async fn expire_step(&self) -> Result<Step, CatalogError> {
+        let more = self.shared.expire(self.shared.clock.now()).await?;
+        Ok(if more { Step::MoreWork } else { Step::Idle })
     }
 
     /// One bounded, idempotent step.
@@ -81,8 +116,7 @@ impl Engine {
         let change = shared.ids.change();
         let dissolving =
             shared.repeat(|| shared.catalog.dissolve_manifests(change, horizon, ENTRIES)).await?;
-        let expiring = shared.expire(now).await?;
-        Ok(if found || dissolving || expiring { Step::MoreWork } else { Step::Idle })
+        Ok(if found || dissolving { Step::MoreWork } else { Step::Idle })
     }
 }
 

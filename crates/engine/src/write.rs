@@ -17,7 +17,7 @@ use crate::intake::{Intake, Proof};
 use crate::placement::{self, Candidate};
 use crate::targets::{Targets, WrittenObject};
 use crate::window::Window;
-use crate::{Bucket, EngineError};
+use crate::{Bucket, EngineError, Strategy};
 
 /// A body that lies on its backends, not yet committed.
 pub(crate) struct Written {
@@ -68,7 +68,11 @@ impl Shared {
     }
 
     async fn candidates(&self) -> Result<Vec<Candidate>, EngineError> {
-        let charged = self.catalog.charged().await?;
+        // Only spreading looks at how full a backend is.
+        let charged = match self.settings.strategy {
+            Strategy::Pack => Vec::new(),
+            Strategy::Spread => self.catalog.charged().await?,
+        };
         let charged_to = |id: BackendId| charged.iter().find(|(other, ..)| *other == id).map_or(0, |c| c.2);
         let candidate = |(index, place): (usize, &crate::Place)| Candidate {
             charged: charged_to(place.id),

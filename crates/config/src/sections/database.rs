@@ -65,7 +65,7 @@ section! {
 }
 
 /// Keys that mean something to PostgreSQL alone.
-const POSTGRES_KEYS: [&str; 9] = [
+pub(crate) const POSTGRES_KEYS: [&str; 9] = [
     "host",
     "port",
     "database",

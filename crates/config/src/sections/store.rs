@@ -47,7 +47,7 @@ section! {
         pub endpoint: HttpUrl = required(),
         /// The bucket there.
         pub bucket: String = required(),
-        /// Region that requests are signed for; many providers take `auto` or any.
+        /// Region that requests are signed for; many providers take `auto` or any. Empty stands for `us-east-1`.
         pub region: String = or(""),
         /// static takes the key pair below; default_chain finds one as the AWS tools do.
         pub credential_source: CredentialSource = or(CredentialSource::Static),

@@ -1,0 +1,42 @@
+# make demo    run the product here: no configuration, no other service
+# make test    format, lints, docs, layering, all tests against real servers and clients
+# make lint    the part of it that needs no server
+# make bench   the comparison with direct access to a backend, as a table
+# make soak    the long variants of the tests
+
+export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/s3-orchestrator/target
+
+SAY = @printf '\n== %s\n'
+
+.PHONY: demo test lint bench soak tools build
+
+demo: tools/have-rust
+	$(SAY) "building the release binary (a few minutes the first time)"
+	cargo build --release --locked -p s3-orchestrator
+	$(SAY) "starting the demo; its data stays in .demo"
+	"$(CARGO_TARGET_DIR)/release/s3-orchestrator" demo
+
+test: lint
+	$(SAY) "installing the servers and clients that tests use (quick when they are there)"
+	tools/test-env servers clients debian npm
+	$(SAY) "building and running all tests"
+	cargo test --locked --workspace
+
+lint: tools/have-rust
+	$(SAY) "format"
+	cargo fmt --all --check
+	$(SAY) "lints, warnings denied"
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	$(SAY) "documentation, warnings denied"
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --quiet
+
+bench: tools/have-rust
+	cargo run --release --locked -p bench
+
+soak: tools/have-rust
+	tools/test-env servers clients debian npm
+	S3O_SOAK=1 cargo test --locked --release --workspace
+
+.PHONY: tools/have-rust
+tools/have-rust:
+	@tools/have-rust

@@ -1,0 +1,123 @@
+//! The rooms of the house: a crate may use those below it and no other, and each rule about what stays
+//! inside one room is held here.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Who may use whom. `ARCHITECTURE.md` draws the same.
+const MAY_USE: &[(&str, &[&str])] = &[
+    ("types", &[]),
+    ("runtime", &["types"]),
+    ("format", &["types"]),
+    ("s3-client", &["runtime"]),
+    ("backend", &["types", "runtime", "format", "s3-client"]),
+    ("catalog", &["types", "runtime"]),
+    ("engine", &["types", "runtime", "format", "backend", "catalog"]),
+    ("gateway", &["types", "runtime", "catalog", "engine"]),
+    ("config", &["types"]),
+    ("s3-orchestrator", &["types", "runtime", "format", "backend", "catalog", "engine", "gateway", "config"]),
+];
+
+/// Libraries that stay inside one room (tests of others may use them).
+const STAYS_IN: &[(&str, &[&str])] = &[
+    ("rusqlite", &["catalog"]),
+    ("s3s", &["gateway"]),
+    ("granit-parser", &["config"]),
+    ("hyper-rustls", &["s3-client"]),
+    ("clap", &["s3-orchestrator"]),
+    ("prometheus-client", &["s3-orchestrator"]),
+];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("two folders up is the workspace").into()
+}
+
+/// The product's crates and what each names under `[dependencies]`.
+fn dependencies() -> BTreeMap<String, Vec<String>> {
+    let crates = fs::read_dir(root().join("crates")).unwrap().map(|entry| entry.unwrap().path());
+    let folders = crates.chain([root().join("s3-orchestrator")]);
+    folders.map(|folder| read_manifest(&folder)).collect()
+}
+
+fn read_manifest(folder: &Path) -> (String, Vec<String>) {
+    let text = fs::read_to_string(folder.join("Cargo.toml")).unwrap();
+    let mut section = "";
+    let (mut name, mut uses) = (String::new(), Vec::new());
+    for line in text.lines().map(str::trim) {
+        if line.starts_with('[') {
+            section = line;
+        } else if let Some((key, value)) = line.split_once('=') {
+            let key = key.trim().split('.').next().unwrap();
+            match section {
+                "[package]" if key == "name" => name = value.trim().trim_matches('"').to_owned(),
+                "[dependencies]" => uses.push(key.to_owned()),
+                _ => {}
+            }
+        }
+    }
+    (name, uses)
+}
+
+#[test]
+fn a_crate_uses_only_what_lies_below_it() {
+    let all = dependencies();
+    for (name, uses) in &all {
+        let (_, allowed) = MAY_USE
+            .iter()
+            .find(|(row, _)| row == name)
+            .unwrap_or_else(|| panic!("crate {name} has no row in MAY_USE: say which rooms it may use"));
+        for used in uses.iter().filter(|used| all.contains_key(*used)) {
+            assert!(allowed.contains(&used.as_str()), "{name} must not use {used}");
+        }
+    }
+}
+
+#[test]
+fn libraries_stay_in_their_room() {
+    for (name, uses) in dependencies() {
+        for (library, rooms) in STAYS_IN {
+            let inside = rooms.contains(&name.as_str());
+            assert!(
+                inside || !uses.iter().any(|used| used == library),
+                "{library} does not belong in {name}"
+            );
+        }
+    }
+}
+
+#[test]
+fn there_is_no_sql_outside_the_catalog() {
+    for folder in ["crates", "s3-orchestrator"] {
+        for file in rust_files(&root().join(folder)) {
+            if file.starts_with(root().join("crates/catalog")) {
+                continue;
+            }
+            let text = fs::read_to_string(&file).unwrap();
+            for statement in ["INSERT INTO", "DELETE FROM", "SELECT * FROM", "CREATE TABLE"] {
+                assert!(!text.contains(statement), "{} holds SQL: {statement}", file.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_room_is_at_most_seven_folders_deep() {
+    for file in rust_files(&root().join("crates")) {
+        let depth = file.strip_prefix(root()).unwrap().components().count();
+        assert!(depth <= 7, "{} lies too deep", file.display());
+    }
+}
+
+fn rust_files(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() && !path.ends_with("target") {
+            files.extend(rust_files(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+    files
+}
