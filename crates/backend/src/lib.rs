@@ -5,6 +5,7 @@
 //! decorators wrap any of them. A backend knows nothing of buckets, keys or replicas: only paths.
 //! Every driver passes the one conformance suite in `suite`.
 
+mod attach;
 mod body;
 mod contract;
 mod directory;
@@ -19,6 +20,7 @@ mod s3;
 pub mod suite;
 mod timeout;
 
+pub use attach::{AttachError, Attached, Claim, attach};
 pub use body::{Body, BodyError, ByteStream, collect};
 pub use contract::{
     Backend, Deleted, Download, Entry, ListPage, MetadataEntry, Profile, PutOptions, PutReceipt, Stat,

@@ -67,7 +67,7 @@ impl Meter {
 
     fn attempt(&self, operation: Operation) -> Attempt<'_> {
         self.sink.attempt(self.inner.name(), operation);
-        Attempt { meter: self, operation, started: Instant::now(), outcome: Outcome::Dropped }
+        Attempt { meter: self, operation, started: runtime::instant_now(), outcome: Outcome::Dropped }
     }
 }
 

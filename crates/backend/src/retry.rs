@@ -153,7 +153,6 @@ impl Backend for Retry {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use runtime::Instant;
 
     use super::*;
     use crate::{ErrorKind, Fault, FaultBackend, Faults, MemoryBackend, Operation, collect, suite};
@@ -239,7 +238,7 @@ mod tests {
             let (mut backend, plan) = retrying();
             backend.options.attempts_max = 10;
             plan.script(Operation::List, faults.iter().copied());
-            let begun = Instant::now();
+            let begun = runtime::instant_now();
             run(&backend, Operation::List).await.unwrap();
             begun.elapsed().as_millis()
         };

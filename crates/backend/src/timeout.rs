@@ -119,7 +119,7 @@ impl Upload {
 
     /// The backend gets more, or learns that this was all.
     fn handed(&mut self, bytes: Option<u64>) {
-        self.backend_since = Some(Instant::now());
+        self.backend_since = Some(runtime::instant_now());
         match bytes {
             Some(bytes) => self.handed = bytes,
             None => self.taken = true,
@@ -168,7 +168,7 @@ impl Backend for Timeout {
         options: PutOptions,
     ) -> Result<PutReceipt, BackendError> {
         let upload = Arc::new(Mutex::new(Upload {
-            backend_since: Some(Instant::now()),
+            backend_since: Some(runtime::instant_now()),
             handed: 0,
             taken: false,
             pace: Pace::default(),
@@ -180,7 +180,7 @@ impl Backend for Timeout {
             loop {
                 let deadline = locked(&upload).deadline(&self.options);
                 match deadline {
-                    Some(deadline) if deadline <= Instant::now() => return,
+                    Some(deadline) if deadline <= runtime::instant_now() => return,
                     Some(deadline) => runtime::sleep_until(deadline).await,
                     // The giver's turn: looked at again before the backend's next turn can end.
                     None => runtime::sleep(self.options.stall.min(self.options.answer)).await,
@@ -247,7 +247,7 @@ struct Reading {
 impl Reading {
     async fn next(mut self) -> Option<(Result<bytes::Bytes, BackendError>, Self)> {
         self.slow.as_ref()?;
-        let asked = Instant::now();
+        let asked = runtime::instant_now();
         let chunk = match runtime::timeout(self.options.stall, self.given.next()).await {
             Ok(chunk) => chunk?,
             Err(runtime::Elapsed) => return self.give_up(),
@@ -300,13 +300,13 @@ mod tests {
 
     /// Puts a body; how it ended, and after how many seconds.
     async fn put(backend: &Timeout, body: Body) -> (Result<(), ErrorKind>, u64) {
-        let begun = Instant::now();
+        let begun = runtime::instant_now();
         let answer = backend.put(&path(), body, PutOptions::default()).await;
         (answer.map(|_| ()).map_err(|error| error.kind), begun.elapsed().as_secs())
     }
 
     async fn get(backend: &Timeout) -> (Result<usize, ErrorKind>, u64) {
-        let begun = Instant::now();
+        let begun = runtime::instant_now();
         let read = async {
             let download = backend.get(&path(), None).await?;
             Ok::<_, BackendError>(collect(download.stream, 1 << 30).await?.unwrap().len())
@@ -328,7 +328,7 @@ mod tests {
         for operation in [Operation::Delete, Operation::DeleteMany, Operation::Copy] {
             faults.always(operation, Fault::Stall);
         }
-        let begun = Instant::now();
+        let begun = runtime::instant_now();
         let kinds = [
             backend.get(&path(), None).await.unwrap_err().kind,
             backend.head(&path()).await.unwrap_err().kind,
