@@ -7,10 +7,12 @@
 
 mod error;
 mod journal;
+#[cfg(test)]
+mod model;
 mod roles;
 pub mod sqlite;
 #[cfg(any(test, feature = "suite"))]
-#[cfg_attr(not(test), expect(clippy::unwrap_used, reason = "a broken promise is a panic"))]
+#[expect(clippy::unwrap_used, reason = "a broken promise is a panic")]
 pub mod suite;
 mod words;
 

@@ -114,12 +114,14 @@ impl Sum {
 }
 
 /// MD5 of bytes at hand.
-pub(crate) fn md5_of(bytes: &[u8]) -> Md5 {
+#[must_use]
+pub fn md5_of(bytes: &[u8]) -> Md5 {
     Md5(md5::Md5::digest(bytes).into())
 }
 
 /// A digest of bytes at hand, in base64: for composite checksums.
-pub(crate) fn checksum_of(algorithm: Algorithm, bytes: &[u8]) -> String {
+#[must_use]
+pub fn checksum_of(algorithm: Algorithm, bytes: &[u8]) -> String {
     let mut sum = Sum::new(algorithm);
     sum.update(bytes);
     STANDARD.encode(sum.finish())

@@ -28,6 +28,7 @@ mod window;
 mod words;
 mod write;
 
+pub use digest::{checksum_of, md5_of};
 pub use engine::{Engine, Parts, Place};
 pub use error::{BodyFault, EngineError};
 pub use reaper::Step;

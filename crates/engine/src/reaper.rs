@@ -103,7 +103,12 @@ impl Engine {
     pub async fn reap_step(&self) -> Result<Step, CatalogError> {
         let shared = &self.shared;
         shared.tell_abandoned().await?;
-        let horizon = shared.readers.oldest(shared.catalog.horizon());
+        // First what dooms, then what is doomed.
+        let change = shared.ids.change();
+        let horizon = shared.oldest_read();
+        let dissolving =
+            shared.repeat(|| shared.catalog.dissolve_manifests(change, horizon, ENTRIES)).await?;
+        let horizon = shared.oldest_read();
         let now = shared.clock.now();
         let backends: Vec<BackendId> = shared.places.iter().map(|place| place.id).collect();
         let doomed = shared.catalog.claim_doomed(&backends, horizon, now, BATCH).await?;
@@ -113,14 +118,18 @@ impl Engine {
             let change = shared.ids.change();
             shared.repeat(|| shared.catalog.settle_doomed(change, settled.clone())).await?;
         }
-        let change = shared.ids.change();
-        let dissolving =
-            shared.repeat(|| shared.catalog.dissolve_manifests(change, horizon, ENTRIES)).await?;
         Ok(if found || dissolving { Step::MoreWork } else { Step::Idle })
     }
 }
 
 impl Shared {
+    /// The number behind which nothing may be deleted yet.
+    fn oldest_read(&self) -> u64 {
+        // In this order: a reader that registers in between notes no older number.
+        let present = self.catalog.horizon();
+        self.readers.oldest(present)
+    }
+
     /// Tells the catalog what requests gave up while it did not answer.
     async fn tell_abandoned(&self) -> Result<(), CatalogError> {
         let fates = self.abandoned.take();

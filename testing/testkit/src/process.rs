@@ -7,8 +7,8 @@ use std::process::{Child, Command, Stdio};
 use tempfile::TempDir;
 
 /// Waits until its input ends, which it does when the test process does, however that ends. Then it stops
-/// the program and removes its data. (A `static` is never dropped, and a killed test drops nothing.)
-const WATCHDOG: &str = "cat >/dev/null; kill -9 \"$1\" 2>/dev/null; rm -rf \"$2\"";
+/// the program and removes its files. (A `static` is never dropped, and a killed test drops nothing.)
+const WATCHDOG: &str = "cat >/dev/null; kill -9 \"$1\" 2>/dev/null; shift; rm -rf \"$@\"";
 
 /// How to start a program.
 #[derive(Debug)]
@@ -19,14 +19,17 @@ pub struct ProcessOptions<'a> {
     pub arguments: Vec<String>,
     /// What is added to its environment.
     pub environment: Vec<(&'a str, String)>,
+    /// Files that it leaves outside its folder.
+    pub leftovers: Vec<PathBuf>,
 }
 
-/// A running program with a folder of its own. Dropping it kills it and removes the folder.
+/// A running program with a folder of its own. Dropping it kills it and removes its files.
 #[derive(Debug)]
 pub struct Process {
     child: Child,
     watchdog: Child,
     folder: TempDir,
+    leftovers: Vec<PathBuf>,
 }
 
 impl Process {
@@ -58,12 +61,13 @@ impl Process {
         let watchdog = Command::new("/bin/sh")
             .args(["-c", WATCHDOG, "watchdog", &child.id().to_string()])
             .arg(folder.path())
+            .args(&options.leftovers)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
             .expect("/bin/sh can be started");
-        Self { child, watchdog, folder }
+        Self { child, watchdog, folder, leftovers: options.leftovers }
     }
 
     /// Whether it has ended.
@@ -99,6 +103,9 @@ impl Drop for Process {
         for process in [&mut self.watchdog, &mut self.child] {
             let _ = process.kill();
             let _ = process.wait();
+        }
+        for file in &self.leftovers {
+            let _ = std::fs::remove_file(file);
         }
     }
 }

@@ -140,13 +140,25 @@ impl Seaweed {
             ]
             .map(str::to_owned)
             .into();
-            arguments.push(format!("-dir={}", folder.path().display()));
+            // What can be told where to put its files is told.
+            for (flag, file) in
+                [("dir", "data"), ("filer.localSocket", "filer.sock"), ("s3.localSocket", "s3.sock")]
+            {
+                arguments.push(format!("-{flag}={}", folder.path().join(file).display()));
+            }
+            std::fs::create_dir(folder.path().join("data")).expect("the folder is ours");
             arguments.extend(names.iter().zip(ports).map(|(name, port)| format!("-{name}={port}")));
             let environment = vec![
                 ("AWS_ACCESS_KEY_ID", access_key.clone()),
                 ("AWS_SECRET_ACCESS_KEY", secret_key.clone()),
             ];
-            let options = ProcessOptions { program: &program, arguments, environment };
+            // The rest has a fixed place.
+            let leftovers = names.iter().zip(ports).filter_map(|(name, port)| {
+                let role = name.strip_suffix(".port.grpc")?;
+                Some(format!("/tmp/seaweedfs-{role}-grpc-{port}.sock").into())
+            });
+            let options =
+                ProcessOptions { program: &program, arguments, environment, leftovers: leftovers.collect() };
             let process = Process::start(options, folder);
             S3Server { endpoint: format!("http://127.0.0.1:{}", ports[0]), access_key, secret_key, process }
         })
@@ -168,7 +180,12 @@ impl Moto {
         S3Server::start("moto", || {
             let [port] = free_ports();
             let arguments = ["-H", "127.0.0.1", "-p", &port.to_string()].map(str::to_owned).into();
-            let options = ProcessOptions { program: &program, arguments, environment: Vec::new() };
+            let options = ProcessOptions {
+                program: &program,
+                arguments,
+                environment: Vec::new(),
+                leftovers: Vec::new(),
+            };
             let process = Process::start(options, Process::new_folder());
             S3Server {
                 endpoint: format!("http://127.0.0.1:{port}"),

@@ -9,6 +9,8 @@ mod bodies;
 mod failures;
 mod listing;
 mod paths;
+#[cfg(test)]
+mod tests;
 
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// How long bytes may arrive late on the world's backends.
-pub(super) const LATE_MS: u64 = 60_000;
+pub(crate) const LATE_MS: u64 = 60_000;
 const BLOCK: u64 = 64 << 10;
 
 /// What a case works on. Cheap to clone: all clones share the catalog.

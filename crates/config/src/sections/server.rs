@@ -147,7 +147,7 @@ impl Server {
         at.key("max_connections").at_least(self.max_connections, 1);
         at.key("max_header_bytes").at_least(self.max_header_bytes.0, 4096);
         at.key("max_header_value_count").at_least(self.max_header_value_count, 16);
-        at.key("body_window").at_least(self.body_window.0, 64 << 10);
+        at.key("body_window").at_least(self.body_window.0, 1 << 20);
         if !(0.0..1.0).contains(&self.load_shed_threshold) {
             at.key("load_shed_threshold").refuse("must be at least 0 and below 1");
         }

@@ -15,6 +15,8 @@ use crate::client::{Outgoing, S3Client, text_of};
 use crate::error::{Error, ErrorKind, Sent};
 use crate::xml::{escape, survives};
 
+/// As many keys as S3 deletes at once.
+const KEYS_MAX: usize = 1_000;
 /// An answer for 1,000 keys of 1,024 bytes, with an error for each.
 const ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Single deletes that stand in for one of many keys run so many at a time.
@@ -56,6 +58,9 @@ impl S3Client {
     /// # Errors
     /// Where the request as a whole failed: any of them may or may not be gone.
     pub async fn delete_objects(&self, keys: &[&str]) -> Result<Vec<Result<Gone, Error>>, Error> {
+        if keys.len() > KEYS_MAX {
+            return Err(Error::invalid(format!("{} keys are more than {KEYS_MAX} at once", keys.len())));
+        }
         let singly = self.inner.single_deletes.load(Ordering::Relaxed);
         let mut together: Vec<&str> = Vec::with_capacity(keys.len());
         together.extend(keys.iter().filter(|key| !singly && survives(key)));

@@ -625,3 +625,29 @@ fn options_that_make_no_sense_are_refused() {
     no_key.credentials.secret_access_key = String::new();
     assert_eq!(S3Client::new(no_key).unwrap_err().kind, ErrorKind::Invalid);
 }
+
+#[tokio::test]
+async fn virtual_hosted_style_puts_the_bucket_into_the_host() {
+    let server = answering("200 OK", &[], "").await;
+    // The only name below which every machine finds itself: 127 is the bucket.
+    let endpoint = server.endpoint.replace("127.0.0.1", "0.0.1");
+    let mut hosted = s3_client::ClientOptions { path_style: false, ..options(&endpoint) };
+    hosted.bucket = "127".to_owned();
+    hosted.credentials.session_token = Some("temporary".to_owned());
+    let client = S3Client::new(hosted).unwrap();
+    put(&client, "dir/key", small()).await.unwrap();
+    let _ = client.list_objects("p", None).await;
+    let heads = server.heads();
+    assert!(heads[0].starts_with("PUT /dir/key HTTP/1.1\r\n"), "{}", heads[0]);
+    assert!(
+        heads[1].starts_with("GET /?encoding-type=url&list-type=2&max-keys=1000&prefix=p "),
+        "{}",
+        heads[1]
+    );
+    let host = server.endpoint.strip_prefix("http://").unwrap();
+    for head in heads {
+        assert!(head.contains(&format!("host: {host}\r\n")), "{head}");
+        assert!(head.contains("x-amz-security-token: temporary\r\n"), "{head}");
+        assert!(head.contains(";x-amz-security-token,Signature="), "{head}");
+    }
+}
