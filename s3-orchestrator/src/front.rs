@@ -1,0 +1,164 @@
+//! What answers on the main listener: health, metrics, and behind them the S3 endpoint.
+
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use gateway::Gateway;
+use http::header::{CONNECTION, HOST, HeaderValue, RETRY_AFTER};
+use http::{Method, Request, Response, StatusCode, Version};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::Full;
+use hyper::body::Incoming;
+
+use crate::health::{Health, plain};
+use crate::metrics::MetricsPage;
+use crate::server::Answer;
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Answers to S3 requests before there is a gateway.
+const STARTING: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>ServiceUnavailable</Code>\
+    <Message>The server is starting. Please try again.</Message></Error>";
+
+/// The main listener.
+pub(crate) struct Front {
+    health: Arc<Health>,
+    metrics: Option<MetricsPage>,
+    domains: Vec<String>,
+    gateway: OnceLock<Gateway>,
+}
+
+impl Front {
+    /// Health and metrics answer at once, S3 requests only once there is a gateway.
+    pub(crate) fn new(health: Arc<Health>, metrics: Option<MetricsPage>, domains: Vec<String>) -> Self {
+        Self { health, metrics, domains, gateway: OnceLock::new() }
+    }
+
+    /// From now on, S3 requests are answered, and the process is ready.
+    pub(crate) fn open(&self, gateway: Gateway) {
+        // A process opens once.
+        let _ = self.gateway.set(gateway);
+        self.health.set_started();
+    }
+
+    /// Whether the request names a bucket by its host: then its path is a key, whatever it spells.
+    fn is_for_a_bucket<B>(&self, request: &Request<B>) -> bool {
+        let header = || request.headers().get(HOST).and_then(|host| host.to_str().ok());
+        let Some(host) = request.uri().host().or_else(header) else { return false };
+        names_a_bucket(host, &self.domains)
+    }
+
+    async fn own_answer(&self, request: &Request<Incoming>) -> Option<Response<Bytes>> {
+        if !self.domains.is_empty() && self.is_for_a_bucket(request) {
+            return None;
+        }
+        let path = request.uri().path();
+        if let Some(answer) = self.health.answer(path) {
+            return Some(answer);
+        }
+        match &self.metrics {
+            Some(page) => page.answer(request).await,
+            None => None,
+        }
+    }
+}
+
+/// `bucket.domain` or `bucket.domain:port`, for one of our domains.
+fn names_a_bucket(host: &str, domains: &[String]) -> bool {
+    let name = host.rsplit_once(':').map_or(host, |(name, _)| name).as_bytes();
+    domains.iter().any(|domain| {
+        let domain = domain.as_bytes();
+        name.len() > domain.len() + 1
+            && name[name.len() - domain.len()..].eq_ignore_ascii_case(domain)
+            && name[name.len() - domain.len() - 1] == b'.'
+    })
+}
+
+impl Answer for Front {
+    async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<AnswerBody> {
+        let version = request.version();
+        let mut response = match (self.own_answer(&request).await, self.gateway.get()) {
+            (Some(answer), _) => whole(&request, answer),
+            (None, Some(gateway)) => gateway.call(request, peer).await.map(AnswerBody::S3),
+            (None, None) => starting(&request),
+        };
+        if version < Version::HTTP_2 && !self.health.is_ready() {
+            // Who keeps connections finds one elsewhere before this one is drained.
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+}
+
+/// An answer whose body is at hand; a HEAD request gets its head.
+pub(crate) fn whole<B>(request: &Request<B>, answer: Response<Bytes>) -> Response<AnswerBody> {
+    let is_head = request.method() == Method::HEAD;
+    answer.map(|body| AnswerBody::Whole(Full::new(if is_head { Bytes::new() } else { body })))
+}
+
+fn starting<B>(request: &Request<B>) -> Response<AnswerBody> {
+    let mut answer = plain(StatusCode::SERVICE_UNAVAILABLE, "application/xml", STARTING);
+    answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    whole(request, answer)
+}
+
+/// The body of any answer.
+pub(crate) enum AnswerBody {
+    /// One that is at hand.
+    Whole(Full<Bytes>),
+    /// One of the S3 endpoint.
+    S3(gateway::AnswerBody),
+}
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match self.get_mut() {
+            Self::Whole(body) => Pin::new(body).poll_frame(cx).map_err(|never| match never {}),
+            Self::S3(body) => Pin::new(body).poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Whole(body) => body.is_end_stream(),
+            Self::S3(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole(body) => body.size_hint(),
+            Self::S3(body) => body.size_hint(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_may_name_a_bucket() {
+        let domains = ["s3.example.com".to_owned()];
+        for (host, expected) in [
+            ("b.s3.example.com", true),
+            ("b.S3.Example.com:9000", true),
+            ("s3.example.com", false),
+            (".s3.example.com", false),
+            ("bs3.example.com", false),
+            ("10.0.0.1:9000", false),
+            ("[::1]", false),
+        ] {
+            assert_eq!(names_a_bucket(host, &domains), expected, "{host}");
+        }
+    }
+}

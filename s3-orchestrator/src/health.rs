@@ -1,0 +1,74 @@
+//! Whether this process lives, and whether it wants requests.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
+use http::{Response, StatusCode, header};
+use runtime::{Phase, Shutdown};
+
+/// What `/health` and `/health/ready` say.
+#[derive(Debug)]
+pub(crate) struct Health {
+    started: AtomicBool,
+    shutdown: Shutdown,
+}
+
+impl Health {
+    /// Not ready yet.
+    pub(crate) fn new(shutdown: Shutdown) -> Self {
+        Self { started: AtomicBool::new(false), shutdown }
+    }
+
+    /// Start-up is complete.
+    pub(crate) fn set_started(&self) {
+        self.started.store(true, Ordering::Release);
+    }
+
+    /// Whether a load balancer should send requests here.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.started.load(Ordering::Acquire) && self.shutdown.phase() == Phase::Running
+    }
+
+    /// The answer for a path, where it is one of ours. Asks nobody, waits for nothing.
+    pub(crate) fn answer(&self, path: &str) -> Option<Response<Bytes>> {
+        let (status, text) = match path {
+            "/health" => (StatusCode::OK, "{\"status\":\"ok\"}"),
+            "/health/ready" if self.is_ready() => (StatusCode::OK, "{\"status\":\"ready\"}"),
+            "/health/ready" => (StatusCode::SERVICE_UNAVAILABLE, "{\"status\":\"not ready\"}"),
+            _ => return None,
+        };
+        Some(plain(status, "application/json", text))
+    }
+}
+
+/// An answer whose body is at hand.
+pub(crate) fn plain(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Response<Bytes> {
+    let mut response = Response::new(body.into());
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static(kind));
+    headers.insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn n83_ready_is_what_serves() {
+        let shutdown = Shutdown::new();
+        let health = Health::new(shutdown.clone());
+        let status = |path| health.answer(path).map(|answer| answer.status().as_u16());
+        let check = |ready| {
+            assert_eq!(status("/health/ready"), Some(ready));
+            assert_eq!(status("/health"), Some(200));
+        };
+        check(503);
+        health.set_started();
+        check(200);
+        shutdown.advance(Phase::NotReady);
+        check(503);
+        assert_eq!(status("/healthy"), None);
+    }
+}

@@ -1,0 +1,123 @@
+//! The composition root: the one place that names concrete types.
+//!
+//! From a configuration to everything that serves: catalog, backends with their decorators, engine, gateway.
+
+mod backends;
+mod s3;
+mod standby;
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+use ::config::{Backend as BackendConfig, Config};
+use catalog::sqlite::{Options, Sqlite, WhenHeld};
+use catalog::{BackendSpec, Catalog};
+use engine::{Engine, Parts, Settings, Strategy};
+use gateway::Gateway;
+use runtime::{Chance, Clock, Ids, Task};
+use types::{BackendName, BucketName};
+
+use crate::memory;
+use crate::metrics::Metrics;
+
+/// Everything that serves.
+pub(crate) struct House {
+    /// Answers S3 requests.
+    pub gateway: Gateway,
+    /// Works in the background until it is dropped.
+    pub background: Background,
+}
+
+/// What works in the background, and the catalog that it works on.
+pub(crate) struct Background {
+    tasks: Vec<Task<()>>,
+    _engine: Engine,
+}
+
+/// Why there is no house. One line, for the operator.
+pub(crate) type StartError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Puts it together. May wait, for as long as another process owns the catalog.
+pub(crate) async fn build(config: &Config, metrics: &Metrics) -> Result<House, StartError> {
+    let clock = Clock::system();
+    let chance = Chance::from_os();
+    let ids = Ids::new(clock.clone(), chance.clone());
+    let catalog = open_catalog(config, &ids).await?;
+    let identity = catalog.identity().await?;
+    // Whatever is in the catalog was attached before it got there: see `attach` below.
+    let known: HashSet<BackendName> = catalog.charged().await?.into_iter().map(|(_, name, _)| name).collect();
+    let opener = backends::Opener {
+        identity,
+        known,
+        chance: chance.clone(),
+        metrics: Arc::clone(&metrics.backends),
+        patience: config.server.backend_timeout,
+    };
+    let (opened, mut tasks) = Arc::new(opener).open_all(config).await?;
+    let specs: Vec<BackendSpec> = config.backends.iter().map(spec).collect();
+    let backend_ids = catalog.sync_backends(&specs).await?;
+    let boot = ids.boot();
+    catalog.begin_boot(boot, clock.now()).await?;
+    let names: Vec<BucketName> = config.buckets.iter().map(|bucket| bucket.name.clone()).collect();
+    let bucket_ids = catalog.sync_buckets(&names, clock.now()).await?;
+    let places = backends::places(config, opened, backend_ids);
+    let settings = settings(config);
+    tracing::info!(
+        deployment = %identity.deployment,
+        boot = %boot,
+        backends = places.len(),
+        buckets = bucket_ids.len(),
+        memory_budget_bytes = settings.memory_budget_bytes,
+        "this is {}", config.deployment
+    );
+    metrics.ledger.connect(Arc::clone(&catalog), quotas(config));
+    let engine = Engine::new(Parts { catalog, places, boot, settings, clock: clock.clone(), ids });
+    let reaper = engine.clone();
+    tasks.push(runtime::spawn(async move { reaper.run_reaper().await }));
+    let directory = s3::directory(config, bucket_ids, identity.deployment.timestamp())?;
+    let observer = Arc::clone(&metrics.requests) as Arc<dyn gateway::Observer>;
+    let gateway = Gateway::new(engine.clone(), directory, s3::options(config), (clock, chance), observer);
+    Ok(House { gateway, background: Background { tasks, _engine: engine } })
+}
+
+impl Background {
+    /// Stops everything where it stands: each step is safe to be cut off.
+    pub(crate) fn stop(&mut self) {
+        self.tasks.clear();
+    }
+}
+
+async fn open_catalog(config: &Config, ids: &Ids) -> Result<Arc<dyn Catalog>, StartError> {
+    let options = Options { when_held: WhenHeld::Wait, deployment: ids.deployment(), ..Options::default() };
+    Ok(Arc::new(Sqlite::open(&config.database.path, options).await?))
+}
+
+fn spec(backend: &BackendConfig) -> BackendSpec {
+    let late_arrival_ms = u64::try_from(backend.late_arrival_bound.as_millis()).unwrap_or(u64::MAX);
+    BackendSpec { name: backend.name.clone(), late_arrival_ms }
+}
+
+fn quotas(config: &Config) -> BTreeMap<BackendName, u64> {
+    config.backends.iter().filter_map(|backend| Some((backend.name.clone(), backend.quota()?))).collect()
+}
+
+fn settings(config: &Config) -> Settings {
+    let server = &config.server;
+    let strategy = match config.routing_strategy {
+        ::config::Strategy::Pack => Strategy::Pack,
+        ::config::Strategy::Spread => Strategy::Spread,
+    };
+    let defaults = Settings::default();
+    let enforced = config.write_path.multipart.enforce_min_part_size;
+    Settings {
+        strategy,
+        factor: config.replication.factor,
+        ack_replicas: config.write_path.ack_replicas,
+        window_bytes: server.body_window.bytes(),
+        memory_budget_bytes: memory::budget_bytes(server),
+        stall_timeout: config.write_path.stall_timeout,
+        part_bytes_min: if enforced { defaults.part_bytes_min } else { 0 },
+        object_bytes_max: Some(server.max_object_size.bytes()),
+        ..defaults
+    }
+}

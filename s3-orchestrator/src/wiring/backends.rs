@@ -1,0 +1,180 @@
+//! Backends from their configuration: opened, decorated, attached.
+//!
+//! One that was attached before and does not answer now is no reason not to serve: it joins when it does.
+//! One that was never attached is, for nothing is written to what may be somebody else's.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ::config::{Backend as BackendConfig, Config, S3Store, Store};
+use backend::{
+    AttachError, Backend, BackendError, Claim, ClientOptions, Credentials, DirectoryBackend,
+    DirectoryOptions, ErrorKind, Meter, PoolOptions, Retry, RetryOptions, S3Backend, S3Options, Timeout,
+    TimeoutOptions, Timeouts, attach,
+};
+use catalog::{BackendId, Identity};
+use engine::Place;
+use format::PathGrammar;
+use runtime::{Chance, Task};
+use types::BackendName;
+
+use super::StartError;
+use super::standby::Standby;
+use crate::metrics::BackendMetrics;
+
+/// Pause between two tries to attach a backend that did not answer.
+const TRY_EVERY: Duration = Duration::from_secs(15);
+/// A body is waited for this long at most, whatever the configuration allows for an answer.
+const STALL_MAX: Duration = Duration::from_secs(60);
+
+/// What opening a backend takes.
+pub(super) struct Opener {
+    /// Whose backends they are.
+    pub identity: Identity,
+    /// Backends that were attached before.
+    pub known: HashSet<BackendName>,
+    /// For waits between retries.
+    pub chance: Chance,
+    /// Where attempts are counted.
+    pub metrics: Arc<BackendMetrics>,
+    /// `server.backend_timeout`.
+    pub patience: Duration,
+}
+
+impl Opener {
+    /// Opens all backends at once, in the order of the configuration. The tasks wait for those that did not
+    /// answer.
+    pub(super) async fn open_all(
+        self: Arc<Self>,
+        config: &Config,
+    ) -> Result<(Vec<Arc<dyn Backend>>, Vec<Task<()>>), StartError> {
+        let open = |backend: &BackendConfig| {
+            let (opener, backend) = (Arc::clone(&self), backend.clone());
+            runtime::spawn(async move { opener.open(backend).await })
+        };
+        let opening: Vec<_> = config.backends.iter().map(open).collect();
+        let (mut backends, mut waiting) = (Vec::new(), Vec::new());
+        for opened in opening {
+            let (backend, task) = opened.await??;
+            backends.push(backend);
+            waiting.extend(task);
+        }
+        Ok((backends, waiting))
+    }
+
+    async fn open(
+        self: Arc<Self>,
+        config: BackendConfig,
+    ) -> Result<(Arc<dyn Backend>, Option<Task<()>>), StartError> {
+        let known = self.known.contains(&config.name);
+        match self.try_open(&config).await {
+            Ok(backend) => Ok((backend, None)),
+            Err(error @ (AttachError::Backend(_) | AttachError::Missing { .. })) if known => {
+                tracing::error!(backend.name = %config.name, "serving without it until it can be attached: {error}");
+                let standby = Arc::new(Standby::new(config.name.clone(), config.late_arrival_bound));
+                let task = runtime::spawn(self.keep_trying(config, Arc::clone(&standby)));
+                Ok((standby, Some(task)))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn keep_trying(self: Arc<Self>, config: BackendConfig, standby: Arc<Standby>) {
+        loop {
+            runtime::sleep(TRY_EVERY).await;
+            match self.try_open(&config).await {
+                Ok(backend) => {
+                    tracing::info!(backend.name = %config.name, "it is attached now");
+                    return standby.set(backend);
+                }
+                Err(error) => {
+                    tracing::warn!(backend.name = %config.name, "it cannot be attached yet: {error}")
+                }
+            }
+        }
+    }
+
+    async fn try_open(&self, config: &BackendConfig) -> Result<Arc<dyn Backend>, AttachError> {
+        let known = self.known.contains(&config.name);
+        let driver: Arc<dyn Backend> = match &config.store {
+            Store::Directory(store) => {
+                // A directory that is known and missing is a disk that is not mounted.
+                let options = DirectoryOptions { create: !known, ..DirectoryOptions::new(&store.path) };
+                Arc::new(DirectoryBackend::open(config.name.clone(), options).await?)
+            }
+            Store::S3(store) => {
+                let driver = S3Backend::new(config.name.clone(), self.s3_options(config, store))?;
+                driver.probe().await?;
+                Arc::new(driver)
+            }
+        };
+        if !driver.profile().delete_frees {
+            let message = "the bucket keeps versions, so deletes free no bytes: switch its versioning off, or \
+                           use another bucket";
+            return Err(BackendError::new(&config.name, "attach", ErrorKind::Unsupported, message).into());
+        }
+        let backend = self.decorate(driver, config);
+        let Identity { deployment, epoch } = self.identity;
+        let claim = Claim { deployment, epoch, known, adopt: false };
+        attach(&*backend, &PathGrammar::new(&config.prefix), &claim).await?;
+        Ok(backend)
+    }
+
+    fn s3_options(&self, config: &BackendConfig, store: &S3Store) -> S3Options {
+        let credentials = Credentials {
+            access_key_id: store.access_key_id.as_ref().map_or_else(String::new, |id| id.as_str().to_owned()),
+            secret_access_key: store
+                .secret_access_key
+                .as_ref()
+                .map_or_else(String::new, |s| s.expose().to_owned()),
+            session_token: None,
+        };
+        let http = &store.http;
+        let client = ClientOptions {
+            region: store.region.clone(),
+            path_style: store.force_path_style,
+            unsigned_payload: store.unsigned_payload.then_some(true),
+            timeouts: Timeouts {
+                response_header: http.response_header_timeout,
+                stall: self.patience,
+                ..Timeouts::default()
+            },
+            pool: PoolOptions {
+                connections_max: http.max_conns_per_host as usize,
+                idle_max: http.max_idle_conns.min(http.max_idle_conns_per_host) as usize,
+                ..PoolOptions::default()
+            },
+            ..ClientOptions::new(store.endpoint.as_str(), &store.bucket, credentials)
+        };
+        S3Options {
+            late_arrival_bound: config.late_arrival_bound,
+            billable_bytes_min: config.min_billable_bytes.bytes(),
+            ..S3Options::new(client)
+        }
+    }
+
+    /// The meter is innermost, so that each attempt is one count, and the retry outermost.
+    fn decorate(&self, driver: Arc<dyn Backend>, config: &BackendConfig) -> Arc<dyn Backend> {
+        let metered = Arc::new(Meter::new(driver, self.metrics.of(&config.name)));
+        let options = TimeoutOptions {
+            answer: self.patience,
+            stall: self.patience.min(STALL_MAX),
+            ..TimeoutOptions::default()
+        };
+        let bounded = Arc::new(Timeout::new(metered, options));
+        Arc::new(Retry::new(bounded, RetryOptions::default(), self.chance.clone()))
+    }
+}
+
+/// The backends as the engine uses them.
+pub(super) fn places(config: &Config, backends: Vec<Arc<dyn Backend>>, ids: Vec<BackendId>) -> Vec<Place> {
+    let place = |((config, backend), id): ((&BackendConfig, _), _)| Place {
+        id,
+        backend,
+        grammar: PathGrammar::new(&config.prefix),
+        quota: config.quota(),
+        object_bytes_max: config.object_size_max(),
+    };
+    config.backends.iter().zip(backends).zip(ids).map(place).collect()
+}
