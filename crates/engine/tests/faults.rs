@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use backend::{Backend, ErrorKind, Fault, FaultBackend, Faults, Operation};
-use catalog::{ReplicaState, Want};
+use catalog::sqlite::Sqlite;
+use catalog::suite::LosesAnswers;
+use catalog::{Catalog, MatchTags, Precondition, ReplicaState, Want};
 use common::{House, Plan, bytes};
 use engine::{EngineError, Settings};
 
@@ -216,6 +218,31 @@ async fn failed_deletes_are_tried_again_and_charged_until_they_succeed() {
         house.reap().await;
     }
     house.audit().await;
+}
+
+#[tokio::test]
+async fn a_commit_whose_answer_is_lost_happens_once() {
+    let wrap = |sqlite: Arc<Sqlite>| -> Arc<dyn Catalog> { Arc::new(LosesAnswers::new(sqlite, 2)) };
+    let plan = Plan { wrap_catalog: Box::new(wrap), ..Plan::default() };
+    let house = House::build(plan).await;
+    let mut stored = 0;
+    for i in 0..20 {
+        let data = bytes(SMALL, i);
+        let mut request = house.put_request(&format!("k{i}"), &data);
+        request.precondition = Precondition { if_none_match: Some(MatchTags::Any), ..Precondition::default() };
+        match house.engine.put_object(request).await {
+            // Also where the precondition would fail by now: the first attempt's answer counts.
+            Ok(_) => {
+                stored += 1;
+                assert_eq!(house.get(&format!("k{i}")).await.unwrap(), data);
+            }
+            // A lost reservation is not repeated; it leaves nothing.
+            Err(error) => assert!(matches!(error, EngineError::Unavailable(_)), "{error}"),
+        }
+    }
+    assert!(stored > 0);
+    house.audit().await;
+    assert_eq!(house.live().await, [stored, stored]);
 }
 
 /// A backend with another late-arrival bound.
