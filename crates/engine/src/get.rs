@@ -128,11 +128,12 @@ impl Reading {
 
     fn take_ready(&mut self) -> Option<Bytes> {
         let mut bytes = self.ready.pop_front()?;
-        // Blocks are proved whole; the reader may want less of the last one.
-        bytes.truncate(usize::try_from(self.left.length).unwrap_or(usize::MAX));
+        let piece_end = self.pieces.front().map_or(0, |piece| piece.range.end());
+        // Blocks are proved whole; the piece may end within the last one, and the reader want less of it.
+        let wanted = self.left.length.min(piece_end.saturating_sub(self.left.start));
+        bytes.truncate(usize::try_from(wanted).unwrap_or(usize::MAX));
         self.left =
             ByteRange::new(self.left.start + bytes.len() as u64, self.left.length - bytes.len() as u64);
-        let piece_end = self.pieces.front().map_or(0, |piece| piece.range.end());
         if self.left.start >= piece_end {
             self.pieces.pop_front();
             self.source = None;

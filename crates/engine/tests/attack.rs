@@ -1,0 +1,179 @@
+//! Schedules that break a law where one guard is missing: requests dropped at every await, lost answers of
+//! the catalog, backends that lie, absurd sizes.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod common;
+mod lossy;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::task::Poll;
+use std::time::Duration;
+
+use backend::{
+    Backend, BackendError, Body, Deleted, Download, Fault, FaultBackend, Faults, MemoryBackend, Operation,
+    Profile, PutOptions, PutReceipt, Stat,
+};
+use catalog::{Catalog, Want};
+use common::{House, Plan, body, bytes, key};
+use engine::{CopyPart, EngineError, Expected, ReadConditions, Settings, Source};
+use futures::StreamExt;
+use lossy::Lossy;
+use types::{ByteRange, Md5, ReplicaPath};
+
+fn copy_part(house: &House, name: &str, upload: types::UploadId, number: u32, range: (u64, u64)) -> CopyPart {
+    CopyPart {
+        source: Source {
+            bucket: house.bucket.clone(),
+            key: key(name),
+            conditions: ReadConditions::default(),
+        },
+        range: Some(range),
+        bucket: house.bucket.clone(),
+        key: key("k"),
+        upload,
+        number,
+    }
+}
+
+#[tokio::test]
+async fn a_slice_ends_where_it_ends_and_not_at_its_block() {
+    let settings = Settings { factor: 1, part_bytes_min: 1, ..Settings::default() };
+    let house = House::build(Plan { settings, ..Plan::default() }).await;
+    let (a, b) = (bytes(300_000, 20), bytes(300_000, 21));
+    house.put("a", &a).await.unwrap();
+    house.put("b", &b).await.unwrap();
+    let upload = house.begin_upload("k").await;
+    let p1 = house.engine.copy_part(copy_part(&house, "a", upload, 1, (10, 99))).await.unwrap();
+    let p2 = house.engine.copy_part(copy_part(&house, "b", upload, 2, (70_000, 140_000))).await.unwrap();
+    let p3 = house.engine.copy_part(copy_part(&house, "a", upload, 3, (65_530, 65_540))).await.unwrap();
+    house.complete("k", upload, &[(1, &p1), (2, &p2), (3, &p3)]).await.unwrap();
+    let whole = [&a[10..=99], &b[70_000..=140_000], &a[65_530..=65_540]].concat();
+    assert!(house.get("k").await.unwrap() == whole);
+    let range = Want::From { start: 80, last: Some(70_095) };
+    assert!(house.get_want("k", range).await.unwrap() == whole[80..=70_095]);
+    house.audit().await;
+}
+
+/// Polls a future at most so often, then drops it. Gives its output where it ended before.
+async fn drop_at_poll<F: Future>(polls: usize, future: F) -> Option<F::Output> {
+    let mut future = Box::pin(future);
+    let mut left = polls;
+    std::future::poll_fn(move |cx| {
+        if left == 0 {
+            return Poll::Ready(None);
+        }
+        left -= 1;
+        future.as_mut().poll(cx).map(Some)
+    })
+    .await
+}
+
+/// Drops a request at each of its awaits, at once or when the catalog had time to work: whatever it had
+/// reserved goes back.
+async fn check_dropped<F: Future>(house: &House, request: impl Fn() -> F) {
+    for polls in 1..200 {
+        let ended = drop_at_poll(polls, request()).await.is_some();
+        house.delete("k").await;
+        house.audit().await;
+        let rows = house.catalog.replicas(None, 10).await.unwrap();
+        assert!(rows.is_empty(), "dropped at poll {polls}: {rows:?}");
+        if ended {
+            return;
+        }
+    }
+    panic!("the request does not end");
+}
+
+fn small_window(factor: u32) -> Settings {
+    Settings { factor, window_bytes: 100_000, ..Settings::default() }
+}
+
+/// A house whose catalog loses as many answers as the number says.
+async fn lossy(settings: Settings, faults: Arc<Faults>) -> (House, Arc<AtomicU32>) {
+    let lose = Arc::new(AtomicU32::new(0));
+    let counter = Arc::clone(&lose);
+    let wrap_catalog =
+        move |inner| -> Arc<dyn Catalog> { Arc::new(Lossy { inner, lose: Arc::clone(&counter) }) };
+    let wrap = move |index, store: Arc<MemoryBackend>| -> Arc<dyn Backend> {
+        if index == 0 { Arc::new(FaultBackend::new(store, Arc::clone(&faults))) } else { store }
+    };
+    let plan = Plan {
+        backends: 3,
+        settings,
+        wrap: Box::new(wrap),
+        wrap_catalog: Box::new(wrap_catalog),
+        ..Plan::default()
+    };
+    (House::build(plan).await, lose)
+}
+
+/// A backend that breaks its contract in one way.
+struct Liar {
+    inner: Arc<MemoryBackend>,
+    lie: Lie,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Lie {
+    /// Says that it has all after the first chunk.
+    AnswersEarly,
+    /// Deletes hide and free nothing.
+    KeepsVersions,
+    /// Deletes many, and says nothing of the last.
+    ForgetsTheLast,
+}
+
+#[async_trait::async_trait]
+impl Backend for Liar {
+    fn name(&self) -> &types::BackendName {
+        self.inner.name()
+    }
+    fn profile(&self) -> Profile {
+        Profile { delete_frees: self.lie != Lie::KeepsVersions, ..self.inner.profile() }
+    }
+    async fn put(
+        &self,
+        path: &ReplicaPath,
+        mut body: Body,
+        options: PutOptions,
+    ) -> Result<PutReceipt, BackendError> {
+        if self.lie == Lie::AnswersEarly {
+            let first = body.stream.next().await.unwrap().unwrap();
+            return self.inner.put(path, Body::from_bytes(first), options).await;
+        }
+        self.inner.put(path, body, options).await
+    }
+    async fn get(&self, path: &ReplicaPath, range: Option<ByteRange>) -> Result<Download, BackendError> {
+        self.inner.get(path, range).await
+    }
+    async fn head(&self, path: &ReplicaPath) -> Result<Stat, BackendError> {
+        self.inner.head(path).await
+    }
+    async fn delete(&self, path: &ReplicaPath) -> Result<(), BackendError> {
+        self.inner.delete(path).await
+    }
+    async fn delete_many(&self, paths: &[ReplicaPath]) -> Result<Vec<Deleted>, BackendError> {
+        let mut answers = self.inner.delete_many(paths).await?;
+        if self.lie == Lie::ForgetsTheLast {
+            answers.pop();
+        }
+        Ok(answers)
+    }
+    async fn list(&self, prefix: &str, cursor: Option<&str>) -> Result<backend::ListPage, BackendError> {
+        self.inner.list(prefix, cursor).await
+    }
+    async fn copy(&self, from: &ReplicaPath, to: &ReplicaPath) -> Result<(), BackendError> {
+        self.inner.copy(from, to).await
+    }
+}
+
+/// A house whose first backend lies.
+async fn lied_to(lie: Lie, settings: Settings) -> House {
+    let wrap = move |index, inner: Arc<MemoryBackend>| -> Arc<dyn Backend> {
+        if index == 0 { Arc::new(Liar { inner, lie }) } else { inner }
+    };
+    House::build(Plan { settings, wrap: Box::new(wrap), ..Plan::default() }).await
+}
