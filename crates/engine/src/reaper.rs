@@ -132,15 +132,12 @@ impl Shared {
 
     /// Tells the catalog what requests gave up while it did not answer.
     async fn tell_abandoned(&self) -> Result<(), CatalogError> {
-        let fates = self.abandoned.take();
-        if fates.is_empty() {
-            return Ok(());
+        let fates = self.abandoned.all();
+        if !fates.is_empty() {
+            self.catalog.let_go(self.boot, fates.clone()).await?;
+            self.abandoned.told(&fates);
         }
-        let told = self.catalog.let_go(self.boot, fates.clone()).await;
-        if told.is_err() {
-            self.abandoned.push(fates);
-        }
-        told
+        Ok(())
     }
 
     async fn delete_all(&self, doomed: Vec<Doomed>) -> Vec<Settled> {

@@ -91,6 +91,52 @@ fn small_window(factor: u32) -> Settings {
     Settings { factor, window_bytes: 100_000, ..Settings::default() }
 }
 
+#[tokio::test]
+async fn a_request_that_is_dropped_anywhere_gives_back_what_it_reserved() {
+    for _ in 0..5 {
+        for size in [10, 300_000] {
+            let house = House::build(Plan { settings: small_window(2), ..Plan::default() }).await;
+            check_dropped(&house, || house.put("k", &[7; 10])).await;
+            let data = bytes(size, 1);
+            check_dropped(&house, || house.engine.put_object(house.put_request("k", &data))).await;
+            let wrong = || {
+                let mut request = house.put_request("k", &data);
+                request.body.expected = Expected { md5: Some(Md5([7; 16])), ..Expected::default() };
+                house.engine.put_object(request)
+            };
+            check_dropped(&house, wrong).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_request_dropped_while_it_reserves_or_lets_go_leaves_nothing_writing() {
+    let house = House::build(Plan { settings: small_window(2), ..Plan::default() }).await;
+    // Time passes between the last poll and the drop: the catalog answers, and nobody hears it.
+    for polls in 1..40 {
+        let data = bytes(300_000, 1);
+        let mut request = house.put_request("k", &data);
+        request.body.expected = Expected { md5: Some(Md5([7; 16])), ..Expected::default() };
+        let mut put = Box::pin(house.engine.put_object(request));
+        let mut ended = false;
+        for _ in 0..polls {
+            ended = futures::poll!(&mut put).is_ready();
+            if ended {
+                break;
+            }
+            // Whatever was queued before is done when this is.
+            house.delete("nothing").await;
+        }
+        drop(put);
+        house.audit().await;
+        let rows = house.catalog.replicas(None, 10).await.unwrap();
+        assert!(rows.is_empty(), "dropped at poll {polls}: {rows:?}");
+        if ended {
+            return;
+        }
+    }
+}
+
 /// A house whose catalog loses as many answers as the number says.
 async fn lossy(settings: Settings, faults: Arc<Faults>) -> (House, Arc<AtomicU32>) {
     let lose = Arc::new(AtomicU32::new(0));
@@ -108,6 +154,54 @@ async fn lossy(settings: Settings, faults: Arc<Faults>) -> (House, Arc<AtomicU32
         ..Plan::default()
     };
     (House::build(plan).await, lose)
+}
+
+#[tokio::test]
+async fn a_lost_answer_of_the_catalog_is_asked_for_again() {
+    let (house, lose) = lossy(small_window(2), Faults::none()).await;
+    for (round, size) in [(1, 10), (2, 300_000), (3, 10), (4, 300_000)] {
+        let data = bytes(size, round);
+        lose.store(2, Ordering::SeqCst);
+        house.put("k", &data).await.unwrap();
+        assert_eq!(house.get("k").await.unwrap(), data);
+        lose.store(0, Ordering::SeqCst);
+        house.audit().await;
+    }
+    lose.store(1, Ordering::SeqCst);
+    assert!(house.delete("k").await, "the recorded answer is given again");
+    house.audit().await;
+    assert!(house.catalog.replicas(None, 10).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_catalog_that_stays_silent_leaves_nothing_writing() {
+    let (house, lose) = lossy(small_window(2), Faults::none()).await;
+    lose.store(9, Ordering::SeqCst);
+    assert!(matches!(house.put("k", &bytes(10, 1)).await, Err(EngineError::Unavailable(_))));
+    lose.store(0, Ordering::SeqCst);
+    house.audit().await;
+    assert!(house.catalog.replicas(None, 10).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_replacement_whose_reservation_was_not_answered_is_not_forgotten() {
+    let faults = Faults::none();
+    let (house, lose) = lossy(small_window(1), Arc::clone(&faults)).await;
+    faults.always(Operation::Put, Fault::Refuse(backend::ErrorKind::OutOfSpace));
+    let put = house.put("k", &[1; 10]);
+    let mut put = Box::pin(put);
+    // The first answer, that of the reservation, is heard.
+    while house.catalog.replicas(None, 10).await.unwrap().is_empty() {
+        assert!(futures::poll!(&mut put).is_pending());
+        house.catalog.audit().await.unwrap();
+    }
+    lose.store(8, Ordering::SeqCst);
+    let _ = put.await;
+    lose.store(0, Ordering::SeqCst);
+    house.delete("k").await;
+    house.audit().await;
+    let rows = house.catalog.replicas(None, 10).await.unwrap();
+    assert!(rows.is_empty(), "{rows:?}");
 }
 
 /// A backend that breaks its contract in one way.
