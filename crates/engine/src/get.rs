@@ -145,17 +145,18 @@ impl Reading {
 
     /// The piece that holds the next byte.
     async fn present_piece(&mut self) -> Result<Arc<Piece>, EngineError> {
-        while let Some(piece) = self.pieces.front() {
-            if piece.range.end() > self.left.start {
-                return Ok(Arc::clone(piece));
-            }
+        while self.pieces.front().is_some_and(|piece| piece.range.end() <= self.left.start) {
             self.pieces.pop_front();
         }
         let lost =
             || EngineError::Unavailable("the object was replaced while it was read for long".to_owned());
-        let manifest = self.manifest.ok_or_else(lost)?;
-        self.pieces = shared_pieces(self.shared.catalog.pieces(manifest, self.left.start).await?);
-        self.pieces.front().cloned().ok_or_else(lost)
+        if self.pieces.is_empty() {
+            let manifest = self.manifest.ok_or_else(lost)?;
+            self.pieces = shared_pieces(self.shared.catalog.pieces(manifest, self.left.start).await?);
+        }
+        // A manifest dissolves from its front: the first piece that is left may lie further on.
+        let holds = |piece: &&Arc<Piece>| piece.range.start <= self.left.start;
+        self.pieces.front().filter(holds).cloned().ok_or_else(lost)
     }
 
     /// The next replica that answers, read from the block that holds the next byte.
