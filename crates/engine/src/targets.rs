@@ -200,7 +200,14 @@ impl<'a> Targets<'a> {
         if slot.state != SlotState::Running {
             return;
         }
-        match ended.result {
+        let result = ended.result.and_then(|receipt| {
+            if self.window.has_all(slot.reader) {
+                return Ok(receipt);
+            }
+            let backend = self.shared.places[slot.place].name();
+            Err(BackendError::new(backend, "put", ErrorKind::Corrupt, "was answered before it had all bytes"))
+        });
+        match result {
             Ok(receipt) => {
                 slot.state = SlotState::Live;
                 self.shared.health.succeeded(slot.place, ended.started.elapsed());

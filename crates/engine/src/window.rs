@@ -149,6 +149,12 @@ impl Window {
         }
     }
 
+    /// Whether a reader has taken the body to its last byte.
+    pub(crate) fn has_all(&self, reader: usize) -> bool {
+        let state = self.lock();
+        state.readers.get(reader).is_some_and(|reader| reader.position == state.length)
+    }
+
     /// For how long a reader has taken nothing.
     pub(crate) fn idle(&self, reader: usize) -> Duration {
         self.lock().readers.get(reader).map_or(Duration::ZERO, |reader| reader.moved_at.elapsed())

@@ -273,6 +273,16 @@ async fn lied_to(lie: Lie, settings: Settings) -> House {
 }
 
 #[tokio::test]
+async fn a_backend_that_has_not_taken_all_has_not_stored_it() {
+    let house = lied_to(Lie::AnswersEarly, small_window(2)).await;
+    let data = bytes(300_000, 1);
+    house.put("k", &data).await.unwrap();
+    assert_eq!(house.live().await, [0, 1]);
+    assert_eq!(house.get("k").await.unwrap(), data);
+    house.audit().await;
+}
+
+#[tokio::test]
 async fn a_read_that_outlived_its_guard_never_skips_what_is_gone() {
     let settings = Settings { read_guard_max: Duration::ZERO, ..small_window(1) };
     let plan = Plan { settings, put_bytes_max: Some(10), ..Plan::default() };
