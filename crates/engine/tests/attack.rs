@@ -283,6 +283,29 @@ async fn a_backend_that_has_not_taken_all_has_not_stored_it() {
 }
 
 #[tokio::test]
+async fn an_absurd_length_disturbs_nobody_else() {
+    let house = House::build(Plan { settings: small_window(1), ..Plan::default() }).await;
+    house.put("before", &bytes(10, 1)).await.unwrap();
+    for length in [u64::MAX, 1 << 63, (1 << 63) - 1, u64::MAX / 2 - 10] {
+        let mut request = house.put_request("k", &[]);
+        request.body.length = length;
+        let first = body(&bytes(200_000, 1), 1000).stream;
+        request.body.stream = Box::pin(first.chain(futures::stream::pending()));
+        let mut absurd = Box::pin(house.engine.put_object(request));
+        for _ in 0..10 {
+            if let Poll::Ready(refused) = futures::poll!(&mut absurd) {
+                assert!(matches!(refused, Err(EngineError::TooLarge { .. })), "{length}: {refused:?}");
+                break;
+            }
+            house.catalog.audit().await.unwrap();
+        }
+        house.put("other", &bytes(10, 2)).await.unwrap();
+        drop(absurd);
+        house.audit().await;
+    }
+}
+
+#[tokio::test]
 async fn a_read_that_outlived_its_guard_never_skips_what_is_gone() {
     let settings = Settings { read_guard_max: Duration::ZERO, ..small_window(1) };
     let plan = Plan { settings, put_bytes_max: Some(10), ..Plan::default() };
