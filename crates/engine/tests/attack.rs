@@ -306,6 +306,31 @@ async fn an_absurd_length_disturbs_nobody_else() {
 }
 
 #[tokio::test]
+async fn copies_of_copies_lie_in_a_bounded_number_of_pieces() {
+    let settings = Settings { factor: 1, part_bytes_min: 1, ..Settings::default() };
+    let house = House::build(Plan { settings, ..Plan::default() }).await;
+    house.put("k", &[1; 10]).await.unwrap();
+    let mut size = 10;
+    // Each round makes eight times as many pieces: with the tenth the catalog would be busy for an hour.
+    let refused = 'rounds: loop {
+        assert!(size < 10 * 8_u64.pow(6), "a million pieces are a transaction that nobody waits for");
+        let upload = house.begin_upload("k").await;
+        let mut parts = Vec::new();
+        for number in 1..=8 {
+            match house.engine.copy_part(copy_part(&house, "k", upload, number, (0, size - 1))).await {
+                Ok(part) => parts.push((number, part)),
+                Err(error) => break 'rounds error,
+            }
+        }
+        let listed: Vec<_> = parts.iter().map(|(number, part)| (*number, part)).collect();
+        size = house.complete("k", upload, &listed).await.unwrap().size;
+    };
+    assert!(matches!(refused, EngineError::Completion(_)), "{refused:?}");
+    assert_eq!(house.get_want("k", Want::Last(15)).await.unwrap(), [1; 15]);
+    house.audit().await;
+}
+
+#[tokio::test]
 async fn a_read_that_outlived_its_guard_never_skips_what_is_gone() {
     let settings = Settings { read_guard_max: Duration::ZERO, ..small_window(1) };
     let plan = Plan { settings, put_bytes_max: Some(10), ..Plan::default() };
