@@ -43,22 +43,35 @@ impl Engine {
     pub async fn run_reaper(&self) {
         let mut expired_at: Option<Instant> = None;
         loop {
-            match self.reap_step().await {
-                Ok(Step::MoreWork) => continue,
-                Ok(Step::Idle) => {}
+            let reaped = self.reap_step().await;
+            // Not only when there is nothing to reap: on a busy day that is never.
+            if expired_at.is_none_or(|at| at.elapsed() >= EXPIRE_EVERY) {
+                expired_at = Some(Instant::now());
+                self.expire_all().await;
+            }
+            match reaped {
+                Ok(Step::MoreWork) => {}
+                Ok(Step::Idle) => self.wait_for_work().await,
                 Err(error) => {
                     tracing::warn!(%error, "the reaper could not work, will try again");
                     runtime::sleep(RETRY_MIN).await;
-                    continue;
                 }
             }
-            if expired_at.is_none_or(|at| at.elapsed() >= EXPIRE_EVERY) {
-                expired_at = Some(Instant::now());
-                if let Err(error) = self.expire_step().await {
+        }
+    }
+
+    /// Forgets all old records, in steps that let others write in between: however many come in a minute,
+    /// they do not pile up.
+    async fn expire_all(&self) {
+        loop {
+            match self.expire_step().await {
+                Ok(Step::MoreWork) => {}
+                Ok(Step::Idle) => return,
+                Err(error) => {
                     tracing::warn!(%error, "could not forget old records, will try again");
+                    return;
                 }
             }
-            self.wait_for_work().await;
         }
     }
 
