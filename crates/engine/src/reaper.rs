@@ -29,6 +29,9 @@ const EXPIRE_EVERY: Duration = Duration::from_secs(60);
 const RETRY_MIN: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_secs(3600);
 
+/// Why a replica stays charged where deletes only hide it.
+const FREES_NOTHING: &str = "the backend keeps versions: a delete frees no bytes";
+
 /// What a step came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
@@ -168,13 +171,20 @@ impl Shared {
         let Some((_, place)) = replicas.first().and_then(|first| self.place(first.backend)) else {
             return Vec::new();
         };
+        if !place.backend.profile().delete_frees {
+            let now = self.clock.now();
+            return replicas.iter().map(|replica| failed(replica, FREES_NOTHING, now)).collect();
+        }
         let paths: Vec<ReplicaPath> = replicas.iter().map(|replica| replica.path.clone()).collect();
         let answers = match &paths[..] {
             [path] => Ok(vec![place.backend.delete(path).await]),
             _ => place.backend.delete_many(&paths).await,
         };
         let now = self.clock.now();
+        // The answer itself may have told.
+        let frees = place.backend.profile().delete_frees;
         match answers {
+            Ok(_) if !frees => replicas.iter().map(|replica| failed(replica, FREES_NOTHING, now)).collect(),
             Ok(answers) => {
                 replicas.iter().zip(answers).map(|(replica, answer)| settle(replica, answer, now)).collect()
             }

@@ -283,6 +283,17 @@ async fn a_backend_that_has_not_taken_all_has_not_stored_it() {
 }
 
 #[tokio::test]
+async fn where_a_delete_frees_nothing_the_charge_stays() {
+    let house = lied_to(Lie::KeepsVersions, small_window(1)).await;
+    for name in ["a", "b"] {
+        house.put(name, &bytes(1000, 1)).await.unwrap();
+        house.delete(name).await;
+    }
+    house.reap().await;
+    assert_eq!(house.catalog.totals().await.unwrap().backends[0].charged, 2000);
+}
+
+#[tokio::test]
 async fn an_absurd_length_disturbs_nobody_else() {
     let house = House::build(Plan { settings: small_window(1), ..Plan::default() }).await;
     house.put("before", &bytes(10, 1)).await.unwrap();
