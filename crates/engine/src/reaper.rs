@@ -186,7 +186,13 @@ impl Shared {
         match answers {
             Ok(_) if !frees => replicas.iter().map(|replica| failed(replica, FREES_NOTHING, now)).collect(),
             Ok(answers) => {
-                replicas.iter().zip(answers).map(|(replica, answer)| settle(replica, answer, now)).collect()
+                let mut answers = answers.into_iter();
+                let unanswered = |replica| failed(replica, "the backend did not say what became of it", now);
+                let settled = replicas.iter().map(|replica| match answers.next() {
+                    Some(answer) => settle(replica, answer, now),
+                    None => unanswered(replica),
+                });
+                settled.collect()
             }
             Err(error) => {
                 tracing::warn!(%error, "could not delete {} doomed replicas", replicas.len());

@@ -294,6 +294,18 @@ async fn where_a_delete_frees_nothing_the_charge_stays() {
 }
 
 #[tokio::test]
+async fn a_delete_without_an_answer_is_tried_again_later_and_not_at_once() {
+    let house = lied_to(Lie::ForgetsTheLast, small_window(1)).await;
+    for name in ["a", "b", "c"] {
+        house.put(name, &bytes(1000, 1)).await.unwrap();
+        house.delete(name).await;
+    }
+    assert_eq!(house.engine.reap_step().await.unwrap(), engine::Step::MoreWork);
+    assert_eq!(house.catalog.totals().await.unwrap().backends[0].charged, 1000);
+    assert_eq!(house.engine.reap_step().await.unwrap(), engine::Step::Idle);
+}
+
+#[tokio::test]
 async fn an_absurd_length_disturbs_nobody_else() {
     let house = House::build(Plan { settings: small_window(1), ..Plan::default() }).await;
     house.put("before", &bytes(10, 1)).await.unwrap();
