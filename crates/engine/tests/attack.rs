@@ -399,3 +399,23 @@ async fn old_records_are_forgotten_as_fast_as_they_come() {
     }
     panic!("old entries are still there");
 }
+
+#[tokio::test]
+async fn what_one_backend_cannot_delete_leaves_room_for_the_others() {
+    let faults = Faults::none();
+    let plan_faults = Arc::clone(&faults);
+    let wrap = move |index, store: Arc<MemoryBackend>| -> Arc<dyn Backend> {
+        if index == 0 { Arc::new(FaultBackend::new(store, Arc::clone(&plan_faults))) } else { store }
+    };
+    let house =
+        House::build(Plan { settings: small_window(2), wrap: Box::new(wrap), ..Plan::default() }).await;
+    faults.always(Operation::DeleteMany, Fault::Refuse(backend::ErrorKind::Unavailable));
+    for i in 0..1100 {
+        house.put(&format!("{i}"), &[1]).await.unwrap();
+        house.delete(&format!("{i}")).await;
+    }
+    house.engine.reap_step().await.unwrap();
+    let totals = house.catalog.totals().await.unwrap();
+    let doomed: Vec<_> = totals.backends.iter().map(|backend| backend.replicas_doomed).collect();
+    assert_eq!(doomed, [1100, 100], "one batch of each backend");
+}
