@@ -127,7 +127,10 @@ impl<'a> Targets<'a> {
                     self.settle(ended).await;
                     self.check_enough()?;
                 }
-                () = runtime::sleep(patrol) => self.let_stalled_go(),
+                () = runtime::sleep(patrol) => {
+                    self.let_stalled_go();
+                    self.check_enough()?;
+                }
             }
         }
     }

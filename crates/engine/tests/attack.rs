@@ -419,3 +419,21 @@ async fn what_one_backend_cannot_delete_leaves_room_for_the_others() {
     let doomed: Vec<_> = totals.backends.iter().map(|backend| backend.replicas_doomed).collect();
     assert_eq!(doomed, [1100, 100], "one batch of each backend");
 }
+
+#[tokio::test]
+async fn a_write_without_enough_targets_fails_before_its_body_is_whole() {
+    let faults = Faults::none();
+    let settings = Settings { ack_replicas: 2, stall_timeout: Duration::from_millis(100), ..small_window(2) };
+    let plan_faults = Arc::clone(&faults);
+    let wrap = move |index, store: Arc<MemoryBackend>| -> Arc<dyn Backend> {
+        if index == 0 { Arc::new(FaultBackend::new(store, Arc::clone(&plan_faults))) } else { store }
+    };
+    let house = House::build(Plan { settings, wrap: Box::new(wrap), ..Plan::default() }).await;
+    faults.always(Operation::Put, Fault::Stall);
+    let mut request = house.put_request("k", &bytes(500_000, 4));
+    let first = body(&bytes(90_000, 4), 1000).stream;
+    request.body.stream = Box::pin(first.chain(futures::stream::pending()));
+    let put = runtime::timeout(Duration::from_secs(10), house.engine.put_object(request));
+    assert!(matches!(put.await.expect("it ends"), Err(EngineError::Unavailable(_))));
+    house.audit().await;
+}
