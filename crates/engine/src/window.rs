@@ -50,6 +50,8 @@ struct Reader {
 
 impl Window {
     pub(crate) fn new(length: u64, capacity: u64) -> Self {
+        // Without room for a byte nothing would ever come in.
+        let capacity = capacity.max(1);
         let kept_whole = if length <= capacity { length } else { capacity / 4 };
         let state = State {
             length,

@@ -354,6 +354,19 @@ async fn copies_of_copies_lie_in_a_bounded_number_of_pieces() {
 }
 
 #[tokio::test]
+async fn a_window_without_bytes_is_no_deadlock() {
+    let settings = Settings { window_bytes: 0, memory_budget_bytes: 0, ..small_window(2) };
+    let house = House::build(Plan { settings, ..Plan::default() }).await;
+    for size in [0, 1, 2, 70_000] {
+        let data = bytes(size, 1);
+        let put = house.put("k", &data);
+        runtime::timeout(Duration::from_secs(10), put).await.expect("it ends").unwrap();
+        assert_eq!(house.get("k").await.unwrap(), data);
+    }
+    house.audit().await;
+}
+
+#[tokio::test]
 async fn a_read_that_outlived_its_guard_never_skips_what_is_gone() {
     let settings = Settings { read_guard_max: Duration::ZERO, ..small_window(1) };
     let plan = Plan { settings, put_bytes_max: Some(10), ..Plan::default() };
