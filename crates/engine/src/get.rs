@@ -66,6 +66,8 @@ struct Reading {
     pieces: VecDeque<Arc<Piece>>,
     /// The replica that is being read, and what is proved but not given out.
     source: Option<SourceRead>,
+    /// The backend that was read from last.
+    place: Option<usize>,
     ready: VecDeque<Bytes>,
     /// Replicas tried for the present piece without a byte gained.
     tried: usize,
@@ -91,7 +93,7 @@ impl Reading {
         pieces: Vec<Piece>,
     ) -> Self {
         let (pieces, ready) = (shared_pieces(pieces), VecDeque::new());
-        Self { shared, _guard: guard, manifest, left, pieces, source: None, ready, tried: 0 }
+        Self { shared, _guard: guard, manifest, left, pieces, source: None, place: None, ready, tried: 0 }
     }
 
     /// Waits for the first bytes, then gives the rest as a stream.
@@ -106,7 +108,7 @@ impl Reading {
     }
 
     fn backend(&self) -> Option<BackendName> {
-        self.source.as_ref().map(|source| self.shared.places[source.place].name().clone())
+        self.place.map(|place| self.shared.places[place].name().clone())
     }
 
     /// The next proved bytes; `None` at the end of the range.
@@ -120,7 +122,9 @@ impl Reading {
             }
             let piece = self.present_piece().await?;
             if self.source.is_none() {
-                self.source = Some(self.open_source(&piece).await?);
+                let source = self.open_source(&piece).await?;
+                self.place = Some(source.place);
+                self.source = Some(source);
             }
             self.pull(&piece).await;
         }

@@ -367,6 +367,14 @@ async fn a_window_without_bytes_is_no_deadlock() {
 }
 
 #[tokio::test]
+async fn the_backend_of_a_short_read_is_named() {
+    let house = House::new().await;
+    house.put("k", &bytes(10, 1)).await.unwrap();
+    let opened = house.open("k", Want::Whole).await.unwrap();
+    assert_eq!(opened.body.unwrap().backend.as_ref(), Some(house.stores[0].name()));
+}
+
+#[tokio::test]
 async fn a_read_that_outlived_its_guard_never_skips_what_is_gone() {
     let settings = Settings { read_guard_max: Duration::ZERO, ..small_window(1) };
     let plan = Plan { settings, put_bytes_max: Some(10), ..Plan::default() };
