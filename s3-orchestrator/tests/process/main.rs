@@ -1,0 +1,8 @@
+//! The real binary: its start, its signals, its listener, its commands. S3 itself is tested elsewhere.
+
+mod commands;
+mod demo;
+mod lifecycle;
+mod listener;
+mod support;
+mod tls;
