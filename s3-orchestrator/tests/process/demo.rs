@@ -2,25 +2,20 @@
 
 use std::path::Path;
 
-use s3_client::{ClientOptions, Credentials, PutBody, PutObject, S3Client};
+use s3_client::{PutBody, PutObject};
 
-use crate::support::{Server, run, text};
+use crate::support::{Server, client, run, text};
 
 async fn demo(dir: &Path) -> Server {
     Server::start_with(&["demo", "--dir", &dir.display().to_string(), "--port", "0"]).await
 }
 
-fn client(server: &Server, credentials: &str) -> S3Client {
+fn key(credentials: &str) -> (&str, &str) {
     let value = |name: &str| {
         let line = credentials.lines().find(|line| line.starts_with(name)).unwrap();
-        line.split_once(" = ").unwrap().1.to_owned()
+        line.split_once(" = ").unwrap().1
     };
-    let credentials = Credentials {
-        access_key_id: value("aws_access_key_id"),
-        secret_access_key: value("aws_secret_access_key"),
-        session_token: None,
-    };
-    S3Client::new(ClientOptions::new(format!("http://{}", server.addr), "demo", credentials)).unwrap()
+    (value("aws_access_key_id"), value("aws_secret_access_key"))
 }
 
 #[tokio::test]
@@ -31,14 +26,14 @@ async fn a_demo_keeps_its_data_from_run_to_run() {
     server.ready().await;
     let credentials = std::fs::read_to_string(dir.join("credentials")).unwrap();
     let put = PutObject { key: "k", body: PutBody::Bytes("hello".into()), metadata: &[] };
-    client(&server, &credentials).put_object(put).await.unwrap();
+    client(&server.addr, "demo", key(&credentials)).put_object(put).await.unwrap();
     server.signal("INT").await;
     assert_eq!(server.ended().await.code(), Some(0));
 
     let server = demo(&dir).await;
     server.ready().await;
     assert_eq!(std::fs::read_to_string(dir.join("credentials")).unwrap(), credentials);
-    let info = client(&server, &credentials).head_object("k").await.unwrap();
+    let info = client(&server.addr, "demo", key(&credentials)).head_object("k").await.unwrap();
     assert_eq!(info.size, 5);
     let holds = |name: &str| {
         std::fs::read_dir(dir.join(name).join("demo")).is_ok_and(|mut found| found.next().is_some())

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use futures::StreamExt;
+use s3_client::{PutBody, PutObject};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::support::{PATIENCE, Server, config, get, request, run, text, wait_until};
+use crate::support::{PATIENCE, Server, client, config, get, request, run, text, wait_until};
 
 #[tokio::test]
 async fn n82_the_signal_ends_readiness_and_the_delay_ends_service() {
@@ -76,6 +78,33 @@ async fn n84_connections_that_ask_for_nothing_do_not_hold_up_the_end() {
     assert_eq!(server.ended().await.code(), Some(0));
     assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
     drop((silent, kept, dawdling));
+}
+
+#[tokio::test]
+async fn n84_the_end_comes_within_thirty_seconds_whatever_is_under_way() {
+    let dir = tempfile::tempdir().unwrap();
+    let metrics = "telemetry: { metrics: { enabled: true } }";
+    let mut server = Server::start(&config(dir.path(), ", shutdown_delay: 3s", metrics)).await;
+    server.ready().await;
+    let client = client(&server.addr, "b", ("key", "secret"));
+    let upload = runtime::spawn(async move {
+        // A body that begins and never ends.
+        let begun = futures::stream::iter([Ok(vec![0; 1000].into())]);
+        let stream = Box::pin(begun.chain(futures::stream::pending()));
+        let put = PutObject { key: "k", body: PutBody::Stream { length: 2000, stream }, metadata: &[] };
+        client.put_object(put).await
+    });
+    wait_until("the upload is under way", async || {
+        get(&server.addr, "/metrics").await.2.contains("s3o_inflight_requests{method=\"PUT\"} 1")
+    })
+    .await;
+    let began = runtime::instant_now();
+    server.signal("TERM").await;
+    assert_eq!(server.ended().await.code(), Some(0));
+    let took = began.elapsed();
+    assert!(took > Duration::from_secs(10) && took < Duration::from_secs(30), "{took:?}");
+    server.said("are cut off").await;
+    assert!(upload.await.unwrap().is_err());
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::{ExitStatus, Output, Stdio};
 use std::time::Duration;
 
+use s3_client::{ClientOptions, Credentials, S3Client};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
@@ -114,6 +115,16 @@ impl Server {
     pub(crate) fn runs(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()
     }
+}
+
+/// A client of one bucket.
+pub(crate) fn client(addr: &str, bucket: &str, (id, secret): (&str, &str)) -> S3Client {
+    let credentials = Credentials {
+        access_key_id: id.to_owned(),
+        secret_access_key: secret.to_owned(),
+        session_token: None,
+    };
+    S3Client::new(ClientOptions::new(format!("http://{addr}"), bucket, credentials)).unwrap()
 }
 
 /// Waits for a state.
