@@ -22,6 +22,9 @@ type Answer<T> = Result<T, Refusal>;
 /// A run of bytes: blob, offset in it, length.
 type Run = (BlobId, u64, u64);
 
+/// Parts by number, with what holds each.
+type Parts = BTreeMap<u32, (Part, Content)>;
+
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Model {
     boots: Vec<BootId>,
@@ -55,8 +58,8 @@ struct Replica {
 
 #[derive(Debug, Clone)]
 enum Phase {
-    Open(BTreeMap<u32, (Part, Content)>),
-    Completed(String, ObjectState),
+    Open(Parts),
+    Completed(String, Box<ObjectState>),
     Aborted,
 }
 
@@ -297,7 +300,7 @@ impl Model {
         upload: UploadId,
         bucket: BucketId,
         key: &ObjectKey,
-    ) -> Answer<(Upload, &mut BTreeMap<u32, (Part, Content)>)> {
+    ) -> Answer<(Upload, &mut Parts)> {
         match self.uploads.get_mut(&upload) {
             Some((known, Phase::Open(parts))) if known.bucket == bucket && known.key == *key => {
                 Ok((known.clone(), parts))
@@ -360,7 +363,7 @@ impl Model {
             if let Some((upload, Phase::Completed(fingerprint, state))) = m.uploads.get(&c.upload)
                 && (upload.bucket, &upload.key, fingerprint) == (c.bucket, &c.key, &c.fingerprint)
             {
-                return Ok(Completed { state: state.clone(), already: true });
+                return Ok(Completed { state: (**state).clone(), already: true });
             }
             let (upload, parts) = m.open_upload(c.upload, c.bucket, &c.key)?;
             let parts = parts.clone();
@@ -382,7 +385,7 @@ impl Model {
             }
             m.manifests.insert(c.manifest, made);
             let state = ObjectState { content: Content::Manifest(c.manifest), ..completion.state };
-            let phase = Phase::Completed(c.fingerprint.clone(), state.clone());
+            let phase = Phase::Completed(c.fingerprint.clone(), Box::new(state.clone()));
             m.uploads.insert(c.upload, (upload, phase));
             m.store(Object {
                 bucket: c.bucket,

@@ -112,11 +112,6 @@ impl Directory {
         self.identities.get(access_key)
     }
 
-    /// The declared bucket of that name.
-    pub(crate) fn bucket(&self, name: &BucketName) -> Option<&Arc<DeclaredBucket>> {
-        self.buckets.get(name)
-    }
-
     /// The bucket, where this key may use it.
     pub(crate) fn open(&self, identity: &Identity, name: &BucketName) -> Outcome<Arc<DeclaredBucket>> {
         let Some(declared) = self.buckets.get(name) else {

@@ -279,3 +279,61 @@ impl Body for AnswerBody {
         Body::size_hint(&self.inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures::stream;
+    use http_body_util::{BodyExt, Full, StreamBody};
+
+    use super::*;
+    use crate::operation::Operation;
+    use crate::query::Query;
+    use crate::target::Target;
+
+    fn call() -> Arc<Call> {
+        Arc::new(Call::new(Operation::PutObject, Target::Service, Query::default()))
+    }
+
+    #[tokio::test]
+    async fn an_objects_body_never_ends_cleanly_too_early() {
+        let body =
+            |chunks: Vec<Result<Bytes, EngineError>>| ObjectBody::new(Box::pin(stream::iter(chunks)), 5);
+        let ok = |text: &'static str| Ok(Bytes::from_static(text.as_bytes()));
+        assert_eq!(body(vec![ok("he"), ok("llo")]).collect().await.unwrap().to_bytes(), "hello");
+        assert!(body(vec![ok("he")]).collect().await.is_err());
+        assert!(body(vec![ok("hello!")]).collect().await.is_err());
+        assert!(body(vec![ok("he"), Err(EngineError::NoSuchKey)]).collect().await.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_client_is_given_up() {
+        let limit = Duration::from_secs(60);
+        let slow = stream::unfold(0u64, |n| async move {
+            // Slow, but it goes on: then it falls silent.
+            runtime::sleep(Duration::from_secs(if n < 10 { 50 } else { 100_000 })).await;
+            Some((Ok::<_, StdError>(Frame::data(Bytes::from_static(b"x"))), n + 1))
+        });
+        let (call, bytes) = (call(), Arc::<AtomicU64>::default());
+        let body = ClientBody::new(
+            StreamBody::new(Box::pin(slow)),
+            Arc::clone(&call),
+            Arc::clone(&bytes),
+            limit,
+            None,
+        );
+        let started = runtime::instant_now();
+        assert!(body.collect().await.is_err());
+        assert_eq!(bytes.load(Ordering::Relaxed), 10);
+        assert!(matches!(call.body_fault.get(), Some(BodyFault::Disconnected(_))));
+        assert_eq!(runtime::instant_now() - started, Duration::from_secs(560));
+    }
+
+    #[tokio::test]
+    async fn framing_is_walked_ahead_of_the_decoder() {
+        let (call, bytes) = (call(), Arc::<AtomicU64>::default());
+        let input = Full::new(Bytes::from_static(b"3\r\nabc\r\n0\r\n\r\n"));
+        let framing = Some(Reframer::new(false, 3));
+        let body = ClientBody::new(input, call, bytes, Duration::from_secs(1), framing);
+        assert_eq!(body.collect().await.unwrap().to_bytes(), "3\r\nabc\r\n0\r\n\r\n");
+    }
+}

@@ -23,7 +23,7 @@ const TRAILER_LINES_MAX: usize = 16;
 
 /// Walks over a framed body, buffer by buffer.
 #[derive(Debug)]
-pub struct Reframer {
+pub(crate) struct Reframer {
     signed: bool,
     announced: u64,
     received: u64,
@@ -45,16 +45,12 @@ enum State {
 
 impl Reframer {
     /// For a body of `announced` decoded bytes, whose chunks are signed or not.
-    #[must_use]
-    pub fn new(signed: bool, announced: u64) -> Self {
+    pub(crate) fn new(signed: bool, announced: u64) -> Self {
         Self { signed, announced, received: 0, state: State::Line, line: Vec::new() }
     }
 
     /// Takes the next buffer, appends what goes on to the decoder.
-    ///
-    /// # Errors
-    /// Where the framing is broken or has no bounds.
-    pub fn push(&mut self, mut input: Bytes, out: &mut VecDeque<Bytes>) -> Result<(), BodyFault> {
+    pub(crate) fn push(&mut self, mut input: Bytes, out: &mut VecDeque<Bytes>) -> Result<(), BodyFault> {
         while !input.is_empty() {
             match self.state {
                 State::Line => self.take_line(&mut input, out)?,
@@ -76,10 +72,7 @@ impl Reframer {
     }
 
     /// Says whether the body may end here.
-    ///
-    /// # Errors
-    /// Where its last chunk has not come.
-    pub fn finish(&self) -> Result<(), BodyFault> {
+    pub(crate) fn finish(&self) -> Result<(), BodyFault> {
         match self.state {
             State::Trailer { .. } => Ok(()),
             _ => Err(BodyFault::TooShort { expected: self.announced, got: self.received }),

@@ -17,6 +17,8 @@ mod dates;
 mod error;
 mod form;
 mod framing;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 mod headers;
 mod observe;
 mod operation;

@@ -54,19 +54,6 @@ impl Target {
             _ => None,
         }
     }
-
-    /// Path style, as it stands in errors and locations, escaped.
-    pub(crate) fn path(&self) -> String {
-        let mut path = String::from("/");
-        if let Some(bucket) = self.bucket() {
-            path.push_str(bucket.as_str());
-        }
-        if let Some(key) = self.key() {
-            path.push('/');
-            percent::encode_into(&mut path, key.as_str());
-        }
-        path
-    }
 }
 
 /// Takes text as a key.

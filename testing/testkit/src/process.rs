@@ -1,14 +1,18 @@
 //! A program that runs as long as a test needs it.
 
-use std::fs::File;
+use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
 
+use runtime::instant_now;
 use tempfile::TempDir;
 
 /// Waits until its input ends, which it does when the test process does, however that ends. Then it stops
 /// the program and removes its files. (A `static` is never dropped, and a killed test drops nothing.)
 const WATCHDOG: &str = "cat >/dev/null; kill -9 \"$1\" 2>/dev/null; shift; rm -rf \"$@\"";
+/// How often the end of a program is looked for.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// How to start a program.
 #[derive(Debug)]
@@ -28,7 +32,8 @@ pub struct ProcessOptions<'a> {
 pub struct Process {
     child: Child,
     watchdog: Child,
-    folder: TempDir,
+    /// Taken only by [`Process::into_folder`].
+    folder: Option<TempDir>,
     leftovers: Vec<PathBuf>,
 }
 
@@ -42,13 +47,15 @@ impl Process {
         tempfile::Builder::new().prefix("s3o-test-").tempdir().expect("a temporary folder can be made")
     }
 
-    /// Starts a program. What it prints goes to a file in its folder, which is also its working folder.
+    /// Starts a program. What it prints goes to the end of the file `log` in its folder, which is also its
+    /// working folder.
     ///
     /// # Panics
     /// Where it cannot be started.
     #[must_use]
     pub fn start(options: ProcessOptions<'_>, folder: TempDir) -> Self {
-        let log = File::create(folder.path().join("log")).expect("the folder is ours");
+        let log = OpenOptions::new().create(true).append(true).open(folder.path().join("log"));
+        let log = log.expect("the folder is ours");
         let child = Command::new(options.program)
             .args(&options.arguments)
             .envs(options.environment)
@@ -67,12 +74,49 @@ impl Process {
             .stderr(Stdio::null())
             .spawn()
             .expect("/bin/sh can be started");
-        Self { child, watchdog, folder, leftovers: options.leftovers }
+        Self { child, watchdog, folder: Some(folder), leftovers: options.leftovers }
     }
 
     /// Whether it has ended.
     pub fn has_ended(&mut self) -> bool {
         !matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// Sends it a signal, by name: `TERM`, `HUP`, `STOP`.
+    ///
+    /// # Panics
+    /// Where it has ended.
+    pub fn signal(&mut self, name: &str) {
+        assert!(!self.has_ended(), "the program has ended by itself:\n{}", self.log());
+        let sent = Command::new("/bin/sh")
+            .args(["-c", "kill -s \"$1\" \"$2\"", "kill", name, &self.id().to_string()])
+            .status();
+        assert!(sent.expect("/bin/sh can be started").success(), "signal {name} was refused");
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Panics
+    /// Where it is still there after this time.
+    pub async fn ended(&mut self, within: Duration) -> ExitStatus {
+        let deadline = instant_now() + within;
+        loop {
+            if let Ok(Some(status)) = self.child.try_wait() {
+                return status;
+            }
+            assert!(instant_now() < deadline, "still there after {within:?}:\n{}", self.log());
+            runtime::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Kills it, as `kill -9` does, and keeps its folder.
+    ///
+    /// # Panics
+    /// Never: the folder leaves only here.
+    #[must_use]
+    pub fn into_folder(mut self) -> TempDir {
+        self.end();
+        self.folder.take().expect("it leaves only here")
     }
 
     /// The end of what it printed.
@@ -84,10 +128,19 @@ impl Process {
         lines[lines.len().saturating_sub(30)..].join("\n")
     }
 
+    /// Its folder.
+    ///
+    /// # Panics
+    /// Never: the folder leaves only with the process.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.as_ref().expect("it leaves only with the process").path()
+    }
+
     /// Where what it prints is written.
     #[must_use]
     pub fn log_path(&self) -> PathBuf {
-        self.folder.path().join("log")
+        self.folder().join("log")
     }
 
     /// Its process id.
@@ -95,15 +148,19 @@ impl Process {
     pub fn id(&self) -> u32 {
         self.child.id()
     }
-}
 
-impl Drop for Process {
-    fn drop(&mut self) {
+    fn end(&mut self) {
         // The watchdog first, so that it never kills an id that has passed to another.
         for process in [&mut self.watchdog, &mut self.child] {
             let _ = process.kill();
             let _ = process.wait();
         }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.end();
         for file in &self.leftovers {
             let _ = std::fs::remove_file(file);
         }

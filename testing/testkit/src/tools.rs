@@ -1,28 +1,67 @@
 //! Programs that `tools/test-env` installs.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-/// The path of a program of a group.
+/// The path of a program in an environment of its own: `tool("servers", "weed")`.
 ///
 /// # Panics
 /// Where it is not installed, with the command that installs it.
 #[must_use]
-pub fn tool(group: &str, name: &str) -> PathBuf {
-    let program = cache_folder().join("s3-orchestrator/venv").join(group).join("bin").join(name);
+pub fn tool(environment: &str, name: &str) -> PathBuf {
+    let group = if environment == "servers" { "servers" } else { "clients" };
+    let program = cache_folder().join("venv").join(environment).join("bin").join(name);
+    installed(program, group)
+}
+
+/// The folder that holds the npm packages.
+///
+/// # Panics
+/// Where they are not installed, with the command that installs them.
+#[must_use]
+pub fn node_modules() -> PathBuf {
+    let folder = cache_folder().join("npm/node_modules");
+    installed(folder.join("@aws-sdk/client-s3/package.json"), "npm");
+    folder
+}
+
+/// The path of a program that the system brings.
+///
+/// # Panics
+/// Where it is not installed, with the command that installs it.
+#[must_use]
+pub fn system_tool(name: &str) -> PathBuf {
+    let path = system_path();
+    let found =
+        std::env::split_paths(&path).map(|folder| folder.join(name)).find(|program| program.is_file());
+    let group = if name == "node" { "npm" } else { "debian" };
+    installed(found.unwrap_or_else(|| PathBuf::from("/usr/bin").join(name)), group)
+}
+
+/// Where programs of the system are looked for: its own folders first, for a shim of another tool may come
+/// first in `PATH`.
+///
+/// # Panics
+/// Where `PATH` holds what no path can.
+#[must_use]
+pub fn system_path() -> OsString {
+    let own = ["/usr/bin", "/usr/local/bin", "/bin"].map(PathBuf::from);
+    let named = std::env::var_os("PATH").unwrap_or_default();
+    std::env::join_paths(own.into_iter().chain(std::env::split_paths(&named)))
+        .expect("they came out of a PATH")
+}
+
+fn installed(path: PathBuf, group: &str) -> PathBuf {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tools/test-env");
     let script = script.canonicalize().unwrap_or(script);
-    assert!(
-        program.is_file(),
-        "{} is missing: install it with `{} {group}`",
-        program.display(),
-        script.display()
-    );
-    program
+    assert!(path.is_file(), "{} is missing: install it with `{} {group}`", path.display(), script.display());
+    path
 }
 
 fn cache_folder() -> PathBuf {
     let named = std::env::var_os("XDG_CACHE_HOME").filter(|value| !value.is_empty()).map(PathBuf::from);
-    named.unwrap_or_else(|| {
+    let cache = named.unwrap_or_else(|| {
         PathBuf::from(std::env::var_os("HOME").expect("HOME is set where tests run")).join(".cache")
-    })
+    });
+    cache.join("s3-orchestrator")
 }

@@ -110,7 +110,7 @@ fn next_doomed(conn: &Connection) -> Result<Option<Timestamp>, CatalogError> {
     let due: Option<i64> = stmt(
         conn,
         "SELECT MIN((SELECT next_attempt FROM replicas INDEXED BY replicas_doomed \
-         WHERE state = 3 AND backend = b.id ORDER BY next_attempt LIMIT 1)) FROM backends AS b",
+         WHERE state = 3 AND backend = backends.id ORDER BY next_attempt LIMIT 1)) FROM backends",
     )?
     .query_row([], |row| row.get(0))?;
     Ok(due.map(|due| Timestamp::from_millis(rows::uint(due))))

@@ -1,5 +1,9 @@
 //! Tests of this implementation alone; what every implementation promises is in the suite.
 
+mod open;
+mod plans;
+mod writer;
+
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,9 +18,18 @@ pub(super) fn note(sql: &'static str) {
     STATEMENTS.lock().unwrap_or_else(PoisonError::into_inner).insert(sql);
 }
 
+/// All statements that have run so far.
+fn statements() -> BTreeSet<&'static str> {
+    STATEMENTS.lock().unwrap_or_else(PoisonError::into_inner).clone()
+}
+
+async fn suite_in_memory() {
+    crate::suite::run_all(|| async { Arc::new(Sqlite::in_memory().unwrap()) as Arc<dyn Catalog> }).await;
+}
+
 #[tokio::test]
 async fn the_suite_holds_in_memory() {
-    crate::suite::run_all(|| async { Arc::new(Sqlite::in_memory().unwrap()) as Arc<dyn Catalog> }).await;
+    suite_in_memory().await;
 }
 
 #[tokio::test]
