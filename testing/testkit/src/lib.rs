@@ -8,6 +8,7 @@ mod ports;
 mod process;
 mod s3;
 mod tools;
+pub mod wire;
 
 pub use orchestrator::{ConfigBuilder, Orchestrator};
 pub use ports::free_ports;

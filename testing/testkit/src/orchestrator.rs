@@ -16,6 +16,7 @@ use runtime::instant_now;
 pub use config::ConfigBuilder;
 
 use crate::process::{Process, ProcessOptions};
+use crate::wire::{Keys, WireClient};
 use certificate::Authority;
 use log::Log;
 
@@ -71,6 +72,46 @@ impl Orchestrator {
     pub async fn kill_and_restart(&mut self) {
         let folder = self.process.take().expect("it runs").into_folder();
         self.run_in(folder).await;
+    }
+
+    /// Starts another process with the same configuration, at another port, and does not wait for it: one
+    /// catalog serves one process at a time. Over http only.
+    ///
+    /// # Panics
+    /// Where it does not listen.
+    pub async fn start_beside(&self) -> Self {
+        assert!(self.authority.is_none(), "the second process has no certificate");
+        let folder = Process::new_folder();
+        // Its paths are absolute.
+        std::fs::copy(self.folder().join("config.yaml"), folder.path().join("config.yaml"))
+            .expect("both folders are ours");
+        let mut second = Self {
+            endpoint: String::new(),
+            process: None,
+            authority: None,
+            environment: self.environment.clone(),
+            allowed: Mutex::new(Vec::new()),
+        };
+        second.launch_in(folder).await;
+        second
+    }
+
+    /// Waits until it is ready.
+    ///
+    /// # Panics
+    /// Where it does not get ready.
+    pub async fn ready(&mut self) {
+        let address = self.endpoint.split_once("://").map(|(_, address)| address.to_owned());
+        self.wait_until_ready(&address.expect("it listens")).await;
+    }
+
+    /// The raw client, with the key that opens all buckets.
+    ///
+    /// # Panics
+    /// Where it speaks https.
+    #[must_use]
+    pub fn wire(&self) -> WireClient {
+        WireClient::new(&self.endpoint, Keys::new(Self::ACCESS_KEY, Self::SECRET_KEY))
     }
 
     /// Asks it to end and waits until it has.
@@ -141,6 +182,11 @@ impl Orchestrator {
     }
 
     async fn run_in(&mut self, folder: tempfile::TempDir) {
+        self.launch_in(folder).await;
+        self.ready().await;
+    }
+
+    async fn launch_in(&mut self, folder: tempfile::TempDir) {
         let program = program::find();
         let mark = Log::at(folder.path().join("log")).len();
         let arguments = ["serve", "-config", "config.yaml"].map(str::to_owned).into();
@@ -151,7 +197,6 @@ impl Orchestrator {
         let address = self.wait_for_address(mark).await;
         let scheme = if self.authority.is_some() { "https" } else { "http" };
         self.endpoint = format!("{scheme}://{address}");
-        self.wait_until_ready(&address).await;
     }
 
     /// The address that it took, from its log: the configuration says port 0.

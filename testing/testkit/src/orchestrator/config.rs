@@ -15,6 +15,8 @@ pub struct ConfigBuilder {
     backends: Vec<Backend>,
     factor: usize,
     buckets: Vec<String>,
+    server_lines: Vec<String>,
+    backend_lines: Vec<String>,
     more: String,
 }
 
@@ -40,6 +42,8 @@ impl ConfigBuilder {
             backends: Vec::new(),
             factor: 1,
             buckets: Vec::new(),
+            server_lines: Vec::new(),
+            backend_lines: Vec::new(),
             more: String::new(),
         }
     }
@@ -82,6 +86,20 @@ impl ConfigBuilder {
         self
     }
 
+    /// Adds a key of the section `server`: `read_timeout: 2s`.
+    #[must_use]
+    pub fn server(mut self, line: &str) -> Self {
+        self.server_lines.push(line.to_owned());
+        self
+    }
+
+    /// Adds a key to each backend: `late_arrival_bound: 1s`.
+    #[must_use]
+    pub fn each_backend(mut self, line: &str) -> Self {
+        self.backend_lines.push(line.to_owned());
+        self
+    }
+
     /// Adds sections as they stand in the file: none that this builder writes (`server`, `database`,
     /// `buckets`, `backends`, `replication`).
     #[must_use]
@@ -100,7 +118,7 @@ impl ConfigBuilder {
 
     /// The file.
     pub(super) fn yaml(&self, folder: &Path) -> String {
-        let mut text = self.server(folder);
+        let mut text = self.server_section(folder);
         text.push_str("buckets:\n");
         for bucket in &self.buckets {
             let (key, secret) = (Orchestrator::ACCESS_KEY, Orchestrator::SECRET_KEY);
@@ -119,18 +137,24 @@ impl ConfigBuilder {
                 }
                 Backend::S3(bucket) => s3(&mut text, index, bucket),
             }
+            for more in &self.backend_lines {
+                line(&mut text, &format!("    {more}"));
+            }
         }
         let _ = write!(text, "replication:\n  factor: {}\n{}", self.factor, self.more);
         text
     }
 
-    fn server(&self, folder: &Path) -> String {
+    fn server_section(&self, folder: &Path) -> String {
         let file = |name: &str| folder.join(name).display().to_string();
         let mut text = "server:\n  listen_addr: \"127.0.0.1:0\"\n  log_format: json\n".to_owned();
         if self.tls {
             line(&mut text, "  tls:");
             line(&mut text, &format!("    cert_file: {:?}", file(certificate::CERTIFICATE_FILE)));
             line(&mut text, &format!("    key_file: {:?}", file(certificate::KEY_FILE)));
+        }
+        for more in &self.server_lines {
+            line(&mut text, &format!("  {more}"));
         }
         line(&mut text, "database:");
         line(&mut text, &format!("  path: {:?}", file("catalog.db")));

@@ -1,0 +1,103 @@
+//! The books of a process that has ended, compared with what lies on its backends.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use backend::{Backend, DirectoryBackend, DirectoryOptions};
+use catalog::sqlite::{Options, Sqlite};
+use catalog::{Ledger, ReplicaState};
+use types::BackendName;
+
+/// Rows read at a time.
+const PAGE: u32 = 1000;
+/// What is ours on a backend and no replica.
+const RESERVED: &str = ".s3-orchestrator/";
+
+/// Bytes by path.
+type Lying = BTreeMap<String, u64>;
+
+/// Proves that the ledger equals what lies on the backends: every row is live and there with its bytes, nothing
+/// else is, and all sums are right. `backends` are in the order of the configuration.
+pub async fn check(catalog: &Path, backends: &[Box<dyn Backend>]) {
+    let catalog = Sqlite::open(catalog, Options::default()).await.expect("the process has ended");
+    assert_eq!(catalog.audit().await.unwrap(), Vec::<String>::new(), "the books do not add up");
+    let totals = catalog.totals().await.unwrap();
+    for backend in backends {
+        let book = totals.backends.iter().find(|book| &book.name == backend.name()).expect("it was attached");
+        let mut rows = Lying::new();
+        let mut after = None;
+        loop {
+            let page = catalog.replicas(after, PAGE).await.unwrap();
+            let Some(last) = page.last() else { break };
+            after = Some(last.replica);
+            for row in page.iter().filter(|row| row.backend == book.backend) {
+                assert_eq!(row.state, ReplicaState::Live, "the reaper left {row:?}");
+                rows.insert(row.path.as_str().to_owned(), row.charged);
+            }
+        }
+        let lying = walk(&**backend).await;
+        let strays: Vec<_> = lying.iter().filter(|(path, _)| !rows.contains_key(*path)).collect();
+        assert!(strays.is_empty(), "{}: no row names {strays:?}", backend.name());
+        let missing: Vec<_> = rows.iter().filter(|(path, size)| lying.get(*path) != Some(size)).collect();
+        assert!(missing.is_empty(), "{}: the ledger has what is not there: {missing:?}", backend.name());
+        assert_eq!(book.charged, rows.values().sum::<u64>(), "{}: the charge", backend.name());
+    }
+}
+
+async fn walk(backend: &dyn Backend) -> Lying {
+    let (mut lying, mut cursor) = (Lying::new(), None);
+    loop {
+        let page = backend.list("", cursor.as_deref()).await.expect("a backend can be listed");
+        for entry in page.entries {
+            if !entry.path.as_str().starts_with(RESERVED) {
+                lying.insert(entry.path.as_str().to_owned(), entry.size);
+            }
+        }
+        match page.next {
+            Some(next) => cursor = Some(next),
+            None => return lying,
+        }
+    }
+}
+
+/// The directories `disk-0` and so on of an orchestrator that has ended. Says what they must not hold.
+pub async fn directories(folder: &Path, count: usize) -> Vec<Box<dyn Backend>> {
+    let mut backends: Vec<Box<dyn Backend>> = Vec::new();
+    for index in 0..count {
+        let name = format!("disk-{index}");
+        let root = folder.join(&name);
+        check_files(&root);
+        let options = DirectoryOptions::new(&root);
+        let opened = DirectoryBackend::open(BackendName::parse(&name).unwrap(), options).await;
+        backends.push(Box::new(opened.expect("the process has ended")));
+    }
+    backends
+}
+
+/// No temporary file is left, and no metadata without its object.
+fn check_files(root: &Path) {
+    for file in files(root) {
+        let path = file.display().to_string();
+        assert!(!path.contains("/.s3-orchestrator-tmp/"), "a temporary file is left: {path}");
+        if let Some(object) = path.strip_suffix("%m") {
+            let beside = Path::new(object).exists() || Path::new(&format!("{object}%f")).exists();
+            assert!(beside, "metadata without its object: {path}");
+        }
+    }
+}
+
+/// All files below a folder.
+pub fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    // A folder may go while it is walked.
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            found.extend(files(&entry.path()));
+        } else {
+            found.push(entry.path());
+        }
+    }
+    found.sort();
+    found
+}

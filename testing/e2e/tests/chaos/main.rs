@@ -1,0 +1,15 @@
+//! Crashes, races and hostile clients, against the real process.
+
+mod bad_bodies;
+mod bad_requests;
+mod books;
+mod crash;
+mod history;
+mod races;
+mod restart;
+mod site;
+mod support;
+mod upload;
+mod value;
+mod weaknesses;
+mod worker;

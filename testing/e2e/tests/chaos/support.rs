@@ -1,0 +1,34 @@
+//! What several tests need.
+
+use std::time::Duration;
+
+use runtime::instant_now;
+use testkit::wire::WireClient;
+
+/// Longest wait for the reaper. Its metric is up to ten seconds old.
+const IDLE_WITHIN: Duration = Duration::from_secs(90);
+
+/// What decides everything random; `S3O_SEED` replays it.
+pub fn seed() -> u64 {
+    let seed = std::env::var("S3O_SEED").map_or_else(
+        |_| runtime::Chance::from_os().next_u64(),
+        |text| text.parse().expect("S3O_SEED is a number"),
+    );
+    println!("S3O_SEED={seed}");
+    seed
+}
+
+/// Waits until nothing is left to delete.
+pub async fn reaper_is_idle(wire: &WireClient) {
+    let deadline = instant_now() + IDLE_WITHIN;
+    loop {
+        let page = wire.plain("GET", "/metrics").await.success("metrics").text();
+        let depth = page.lines().find_map(|line| line.strip_prefix("s3o_cleanup_queue_depth "));
+        let depth = depth.expect("the metric is there").to_owned();
+        if depth == "0" {
+            return;
+        }
+        assert!(instant_now() < deadline, "the reaper still has {depth} replicas to delete");
+        runtime::sleep(Duration::from_millis(100)).await;
+    }
+}
