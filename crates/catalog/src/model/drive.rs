@@ -411,7 +411,7 @@ impl Drive {
 
     async fn reap(&mut self, minutes: u8, fail: u8) {
         self.clock = self.clock.plus(Duration::from_mins(u64::from(minutes)));
-        assert_eq!(self.w.catalog.next_doomed().await.unwrap(), self.model.next_doomed());
+        assert_eq!(self.w.catalog.next_doomed(&self.w.backends).await.unwrap(), self.model.next_doomed());
         let limit = u32::from(fail % 5) + 1;
         let horizon = self.w.catalog.horizon();
         while self.w.catalog.dissolve_manifests(self.w.ids.change(), horizon, limit).await.unwrap() {}
