@@ -106,6 +106,10 @@ fn starting<B>(request: &Request<B>) -> Response<AnswerBody> {
 }
 
 /// The body of any answer.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all are the large one, and a box would be an allocation each"
+)]
 pub(crate) enum AnswerBody {
     /// One that is at hand.
     Whole(Full<Bytes>),

@@ -15,7 +15,7 @@ pub(crate) struct Rules {
     /// Least size of a part that is not the last.
     pub(crate) part_bytes_min: u64,
     /// Largest object.
-    pub(crate) object_bytes_max: Option<u64>,
+    pub(crate) object_bytes_max: u64,
     /// When the object is made.
     pub(crate) at: Timestamp,
 }
@@ -46,8 +46,9 @@ pub(crate) fn decide(
     }
     let parts = listed(&request.parts, uploaded)?;
     check_sizes(rules, &parts)?;
-    let size = parts.iter().map(|part| part.size).sum();
-    if let Some(size_max) = rules.object_bytes_max.filter(|max| size > *max) {
+    let size = parts.iter().fold(0, |sum: u64, part| sum.saturating_add(part.size));
+    let size_max = rules.object_bytes_max;
+    if size > size_max {
         let message = format!("the parts add up to {size} bytes, more than the {size_max} allowed");
         return Err(Refusal::BadCompletion { code: "EntityTooLarge", message });
     }
@@ -221,7 +222,7 @@ mod tests {
     }
 
     fn rules(part_bytes_min: u64) -> Rules {
-        Rules { part_bytes_min, object_bytes_max: None, at: NOTHING() }
+        Rules { part_bytes_min, object_bytes_max: u64::MAX, at: NOTHING() }
     }
 
     #[test]

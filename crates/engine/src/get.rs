@@ -66,6 +66,8 @@ struct Reading {
     pieces: VecDeque<Arc<Piece>>,
     /// The replica that is being read, and what is proved but not given out.
     source: Option<SourceRead>,
+    /// The backend that was read from last.
+    place: Option<usize>,
     ready: VecDeque<Bytes>,
     /// Replicas tried for the present piece without a byte gained.
     tried: usize,
@@ -91,7 +93,7 @@ impl Reading {
         pieces: Vec<Piece>,
     ) -> Self {
         let (pieces, ready) = (shared_pieces(pieces), VecDeque::new());
-        Self { shared, _guard: guard, manifest, left, pieces, source: None, ready, tried: 0 }
+        Self { shared, _guard: guard, manifest, left, pieces, source: None, place: None, ready, tried: 0 }
     }
 
     /// Waits for the first bytes, then gives the rest as a stream.
@@ -106,7 +108,7 @@ impl Reading {
     }
 
     fn backend(&self) -> Option<BackendName> {
-        self.source.as_ref().map(|source| self.shared.places[source.place].name().clone())
+        self.place.map(|place| self.shared.places[place].name().clone())
     }
 
     /// The next proved bytes; `None` at the end of the range.
@@ -120,7 +122,9 @@ impl Reading {
             }
             let piece = self.present_piece().await?;
             if self.source.is_none() {
-                self.source = Some(self.open_source(&piece).await?);
+                let source = self.open_source(&piece).await?;
+                self.place = Some(source.place);
+                self.source = Some(source);
             }
             self.pull(&piece).await;
         }
@@ -128,11 +132,12 @@ impl Reading {
 
     fn take_ready(&mut self) -> Option<Bytes> {
         let mut bytes = self.ready.pop_front()?;
-        // Blocks are proved whole; the reader may want less of the last one.
-        bytes.truncate(usize::try_from(self.left.length).unwrap_or(usize::MAX));
+        let piece_end = self.pieces.front().map_or(0, |piece| piece.range.end());
+        // Blocks are proved whole; the piece may end within the last one, and the reader want less of it.
+        let wanted = self.left.length.min(piece_end.saturating_sub(self.left.start));
+        bytes.truncate(usize::try_from(wanted).unwrap_or(usize::MAX));
         self.left =
             ByteRange::new(self.left.start + bytes.len() as u64, self.left.length - bytes.len() as u64);
-        let piece_end = self.pieces.front().map_or(0, |piece| piece.range.end());
         if self.left.start >= piece_end {
             self.pieces.pop_front();
             self.source = None;
@@ -144,17 +149,18 @@ impl Reading {
 
     /// The piece that holds the next byte.
     async fn present_piece(&mut self) -> Result<Arc<Piece>, EngineError> {
-        while let Some(piece) = self.pieces.front() {
-            if piece.range.end() > self.left.start {
-                return Ok(Arc::clone(piece));
-            }
+        while self.pieces.front().is_some_and(|piece| piece.range.end() <= self.left.start) {
             self.pieces.pop_front();
         }
         let lost =
             || EngineError::Unavailable("the object was replaced while it was read for long".to_owned());
-        let manifest = self.manifest.ok_or_else(lost)?;
-        self.pieces = shared_pieces(self.shared.catalog.pieces(manifest, self.left.start).await?);
-        self.pieces.front().cloned().ok_or_else(lost)
+        if self.pieces.is_empty() {
+            let manifest = self.manifest.ok_or_else(lost)?;
+            self.pieces = shared_pieces(self.shared.catalog.pieces(manifest, self.left.start).await?);
+        }
+        // A manifest dissolves from its front: the first piece that is left may lie further on.
+        let holds = |piece: &&Arc<Piece>| piece.range.start <= self.left.start;
+        self.pieces.front().filter(holds).cloned().ok_or_else(lost)
     }
 
     /// The next replica that answers, read from the block that holds the next byte.

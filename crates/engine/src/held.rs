@@ -1,11 +1,12 @@
 //! `writing` replicas that a request holds, and what becomes of them when it ends without a commit.
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use catalog::{Fate, WriteOutcome};
-use types::ReplicaId;
+use catalog::{CatalogError, Fate, Target, WriteOutcome};
+use types::{BlobId, ReplicaId};
 
 use crate::engine::Shared;
 
@@ -26,8 +27,16 @@ impl Abandoned {
         self.fates.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 
-    pub(crate) fn take(&self) -> Vec<Fate> {
-        std::mem::take(&mut *self.fates.lock().unwrap_or_else(PoisonError::into_inner))
+    /// All of them. They stay until they are told: who tells them may be stopped halfway.
+    pub(crate) fn all(&self) -> Vec<Fate> {
+        self.fates.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The catalog knows these.
+    pub(crate) fn told(&self, fates: &[Fate]) {
+        let told: HashSet<ReplicaId> = fates.iter().map(|fate| fate.replica).collect();
+        let mut left = self.fates.lock().unwrap_or_else(PoisonError::into_inner);
+        left.retain(|fate| !told.contains(&fate.replica));
     }
 }
 
@@ -62,7 +71,10 @@ pub(crate) struct Held {
 }
 
 struct HeldReplica {
+    blob: BlobId,
     replica: ReplicaId,
+    /// Whether the catalog said that it has it. Until then it may or may not.
+    reserved: bool,
     late_arrival: Duration,
     progress: Progress,
     outcome: Option<WriteOutcome>,
@@ -73,11 +85,43 @@ impl Held {
         Self { shared: Arc::clone(shared), replicas: Vec::new() }
     }
 
-    /// Takes hold of a reserved replica.
-    pub(crate) fn add(&mut self, replica: ReplicaId, late_arrival: Duration) -> Progress {
-        let progress = Progress::new();
-        self.replicas.push(HeldReplica { replica, late_arrival, progress: progress.clone(), outcome: None });
-        progress
+    /// Takes hold of replicas that the catalog is about to be asked for. Before the question: who is dropped
+    /// while it is answered, or loses the answer, does not know what was reserved.
+    pub(crate) fn expect(&mut self, blob: BlobId, offered: &[Target]) {
+        for target in offered {
+            let Some((_, place)) = self.shared.place(target.backend) else { continue };
+            self.replicas.push(HeldReplica {
+                blob,
+                replica: target.replica,
+                reserved: false,
+                late_arrival: place.backend.profile().late_arrival_bound,
+                progress: Progress::new(),
+                outcome: None,
+            });
+        }
+    }
+
+    /// Notes what the catalog answered. What it did not take is not held any more.
+    pub(crate) fn reserved(
+        &mut self,
+        answer: Result<Vec<Target>, CatalogError>,
+    ) -> Result<Vec<Target>, CatalogError> {
+        let taken: &[Target] = match &answer {
+            Ok(taken) => taken,
+            // Nothing happened.
+            Err(CatalogError::Refused(_) | CatalogError::Unavailable(_)) => &[],
+            Err(CatalogError::Unknown(_) | CatalogError::Damaged(_)) => return answer,
+        };
+        self.replicas.retain_mut(|held| {
+            held.reserved |= taken.iter().any(|target| target.replica == held.replica);
+            held.reserved
+        });
+        answer
+    }
+
+    /// How far the writing of a reserved replica has come.
+    pub(crate) fn progress(&self, replica: ReplicaId) -> Option<Progress> {
+        self.replicas.iter().find(|held| held.replica == replica).map(|held| held.progress.clone())
     }
 
     /// Notes what came of writing a replica.
@@ -87,9 +131,10 @@ impl Held {
         }
     }
 
-    /// The fate of one replica as known now: of one still under way, what its end by force makes of it.
-    pub(crate) fn fate(&self, replica: ReplicaId) -> Option<Fate> {
-        self.replicas.iter().find(|held| held.replica == replica).map(|held| self.fate_of(held))
+    /// The fates of a blob's replicas as known now, also of those that were perhaps reserved: of one still
+    /// under way, what its end by force makes of it.
+    pub(crate) fn fates_of(&self, blob: BlobId) -> Vec<Fate> {
+        self.replicas.iter().filter(|held| held.blob == blob).map(|held| self.fate_of(held)).collect()
     }
 
     /// The outcome of a put that may have had its effect, or may still have it.
@@ -102,25 +147,26 @@ impl Held {
         self.replicas.clear();
     }
 
-    /// Gives all up now. Where the catalog does not answer, the reaper will tell it.
+    /// Gives all up now. Where the catalog does not answer, or nobody waits for it, the reaper will tell it.
     pub(crate) async fn let_go(mut self) {
-        let fates = self.take_fates();
+        let fates = self.fates();
         if fates.is_empty() {
             return;
         }
-        match self.shared.catalog.let_go(self.shared.boot, fates.clone()).await {
-            Ok(()) => {}
+        let number = fates.len();
+        match self.shared.catalog.let_go(self.shared.boot, fates).await {
+            Ok(()) => {
+                self.replicas.clear();
+                self.shared.reap.notify_one();
+            }
             Err(error) => {
-                tracing::warn!(%error, "could not give up {} reserved replicas, will try again", fates.len());
-                self.shared.abandoned.push(fates);
+                tracing::warn!(%error, "could not give up {number} reserved replicas, will try again");
             }
         }
-        self.shared.reap.notify_one();
     }
 
-    fn take_fates(&mut self) -> Vec<Fate> {
-        let replicas = std::mem::take(&mut self.replicas);
-        replicas.iter().map(|held| self.fate_of(held)).collect()
+    fn fates(&self) -> Vec<Fate> {
+        self.replicas.iter().map(|held| self.fate_of(held)).collect()
     }
 
     fn fate_of(&self, held: &HeldReplica) -> Fate {
@@ -136,7 +182,7 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        let fates = self.take_fates();
+        let fates = self.fates();
         if !fates.is_empty() {
             self.shared.abandoned.push(fates);
             self.shared.reap.notify_one();

@@ -108,7 +108,7 @@ impl Engine {
         let shared = &self.shared;
         let rules = Rules {
             part_bytes_min: shared.settings.part_bytes_min,
-            object_bytes_max: shared.settings.object_bytes_max,
+            object_bytes_max: shared.settings.object_bytes_limit(),
             at: shared.clock.now(),
         };
         let complete = catalog::CompleteUpload {

@@ -102,10 +102,8 @@ impl Engine {
 
 impl Shared {
     pub(crate) fn check_size(&self, size: u64) -> Result<(), EngineError> {
-        match self.settings.object_bytes_max {
-            Some(size_max) if size > size_max => Err(EngineError::TooLarge { size, size_max }),
-            _ => Ok(()),
-        }
+        let size_max = self.settings.object_bytes_limit();
+        if size > size_max { Err(EngineError::TooLarge { size, size_max }) } else { Ok(()) }
     }
 
     /// Carries a transaction out; where its answer is lost, repeats it (with the same change id, so that it

@@ -11,7 +11,7 @@ use types::{ReplicaPath, Timestamp};
 
 use crate::engine::{Engine, Shared};
 
-/// Replicas deleted in one step.
+/// Replicas deleted on each backend in one step.
 const BATCH: u32 = 1000;
 /// Entries of manifests dissolved in one step.
 const ENTRIES: u32 = 10_000;
@@ -29,6 +29,9 @@ const EXPIRE_EVERY: Duration = Duration::from_secs(60);
 const RETRY_MIN: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_secs(3600);
 
+/// Why a replica stays charged where deletes only hide it.
+const FREES_NOTHING: &str = "the backend keeps versions: a delete frees no bytes";
+
 /// What a step came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
@@ -43,22 +46,35 @@ impl Engine {
     pub async fn run_reaper(&self) {
         let mut expired_at: Option<Instant> = None;
         loop {
-            match self.reap_step().await {
-                Ok(Step::MoreWork) => continue,
-                Ok(Step::Idle) => {}
+            let reaped = self.reap_step().await;
+            // Not only when there is nothing to reap: on a busy day that is never.
+            if expired_at.is_none_or(|at| at.elapsed() >= EXPIRE_EVERY) {
+                expired_at = Some(Instant::now());
+                self.expire_all().await;
+            }
+            match reaped {
+                Ok(Step::MoreWork) => {}
+                Ok(Step::Idle) => self.wait_for_work().await,
                 Err(error) => {
                     tracing::warn!(%error, "the reaper could not work, will try again");
                     runtime::sleep(RETRY_MIN).await;
-                    continue;
                 }
             }
-            if expired_at.is_none_or(|at| at.elapsed() >= EXPIRE_EVERY) {
-                expired_at = Some(Instant::now());
-                if let Err(error) = self.expire_step().await {
+        }
+    }
+
+    /// Forgets all old records, in steps that let others write in between: however many come in a minute,
+    /// they do not pile up.
+    async fn expire_all(&self) {
+        loop {
+            match self.expire_step().await {
+                Ok(Step::MoreWork) => {}
+                Ok(Step::Idle) => return,
+                Err(error) => {
                     tracing::warn!(%error, "could not forget old records, will try again");
+                    return;
                 }
             }
-            self.wait_for_work().await;
         }
     }
 
@@ -66,7 +82,7 @@ impl Engine {
     async fn wait_for_work(&self) {
         let shared = &self.shared;
         let seen = shared.catalog.horizon();
-        let due = shared.catalog.next_doomed().await.ok().flatten();
+        let due = shared.catalog.next_doomed(&shared.backend_ids()).await.ok().flatten();
         let now = shared.clock.now();
         let pause = due.map_or(IDLE, |due| {
             let millis = due.as_millis().saturating_sub(now.as_millis());
@@ -110,8 +126,11 @@ impl Engine {
             shared.repeat(|| shared.catalog.dissolve_manifests(change, horizon, ENTRIES)).await?;
         let horizon = shared.oldest_read();
         let now = shared.clock.now();
-        let backends: Vec<BackendId> = shared.places.iter().map(|place| place.id).collect();
-        let doomed = shared.catalog.claim_doomed(&backends, horizon, now, BATCH).await?;
+        let mut doomed = Vec::new();
+        for place in &shared.places {
+            // Each backend by itself: many that one cannot delete leave room for those of the others.
+            doomed.extend(shared.catalog.claim_doomed(&[place.id], horizon, now, BATCH).await?);
+        }
         let found = !doomed.is_empty();
         if found {
             let settled = shared.delete_all(doomed).await;
@@ -123,6 +142,11 @@ impl Engine {
 }
 
 impl Shared {
+    /// The backends that can be deleted from: the catalog may know others that left the configuration.
+    fn backend_ids(&self) -> Vec<BackendId> {
+        self.places.iter().map(|place| place.id).collect()
+    }
+
     /// The number behind which nothing may be deleted yet.
     fn oldest_read(&self) -> u64 {
         // In this order: a reader that registers in between notes no older number.
@@ -132,15 +156,12 @@ impl Shared {
 
     /// Tells the catalog what requests gave up while it did not answer.
     async fn tell_abandoned(&self) -> Result<(), CatalogError> {
-        let fates = self.abandoned.take();
-        if fates.is_empty() {
-            return Ok(());
+        let fates = self.abandoned.all();
+        if !fates.is_empty() {
+            self.catalog.let_go(self.boot, fates.clone()).await?;
+            self.abandoned.told(&fates);
         }
-        let told = self.catalog.let_go(self.boot, fates.clone()).await;
-        if told.is_err() {
-            self.abandoned.push(fates);
-        }
-        told
+        Ok(())
     }
 
     async fn delete_all(&self, doomed: Vec<Doomed>) -> Vec<Settled> {
@@ -158,15 +179,28 @@ impl Shared {
         let Some((_, place)) = replicas.first().and_then(|first| self.place(first.backend)) else {
             return Vec::new();
         };
+        if !place.backend.profile().delete_frees {
+            let now = self.clock.now();
+            return replicas.iter().map(|replica| failed(replica, FREES_NOTHING, now)).collect();
+        }
         let paths: Vec<ReplicaPath> = replicas.iter().map(|replica| replica.path.clone()).collect();
         let answers = match &paths[..] {
             [path] => Ok(vec![place.backend.delete(path).await]),
             _ => place.backend.delete_many(&paths).await,
         };
         let now = self.clock.now();
+        // The answer itself may have told.
+        let frees = place.backend.profile().delete_frees;
         match answers {
+            Ok(_) if !frees => replicas.iter().map(|replica| failed(replica, FREES_NOTHING, now)).collect(),
             Ok(answers) => {
-                replicas.iter().zip(answers).map(|(replica, answer)| settle(replica, answer, now)).collect()
+                let mut answers = answers.into_iter();
+                let unanswered = |replica| failed(replica, "the backend did not say what became of it", now);
+                let settled = replicas.iter().map(|replica| match answers.next() {
+                    Some(answer) => settle(replica, answer, now),
+                    None => unanswered(replica),
+                });
+                settled.collect()
             }
             Err(error) => {
                 tracing::warn!(%error, "could not delete {} doomed replicas", replicas.len());

@@ -87,7 +87,7 @@ impl<'a> Targets<'a> {
 
     fn add(&mut self, target: Target) {
         let Some((place, at)) = self.shared.place(target.backend) else { return };
-        let progress = self.held.add(target.replica, at.backend.profile().late_arrival_bound);
+        let Some(progress) = self.held.progress(target.replica) else { return };
         let Some(reader) = self.window.reader() else {
             // The body is no longer whole; nothing was sent.
             self.held.settle(target.replica, WriteOutcome::Unsent);
@@ -127,7 +127,10 @@ impl<'a> Targets<'a> {
                     self.settle(ended).await;
                     self.check_enough()?;
                 }
-                () = runtime::sleep(patrol) => self.let_stalled_go(),
+                () = runtime::sleep(patrol) => {
+                    self.let_stalled_go();
+                    self.check_enough()?;
+                }
             }
         }
     }
@@ -175,7 +178,7 @@ impl<'a> Targets<'a> {
 
     /// The blob as the commit wants it.
     pub(crate) fn into_blob(self, size: u64, md5: Option<Md5>, blocks: Vec<u32>) -> NewBlob {
-        let fates = self.slots.iter().filter_map(|slot| self.held.fate(slot.replica)).collect();
+        let fates = self.held.fates_of(self.blob);
         NewBlob { blob: self.blob, size, md5, blocks, wanted: self.shared.settings.factor, fates }
     }
 
@@ -200,7 +203,14 @@ impl<'a> Targets<'a> {
         if slot.state != SlotState::Running {
             return;
         }
-        match ended.result {
+        let result = ended.result.and_then(|receipt| {
+            if self.window.has_all(slot.reader) {
+                return Ok(receipt);
+            }
+            let backend = self.shared.places[slot.place].name();
+            Err(BackendError::new(backend, "put", ErrorKind::Corrupt, "was answered before it had all bytes"))
+        });
+        match result {
             Ok(receipt) => {
                 slot.state = SlotState::Live;
                 self.shared.health.succeeded(slot.place, ended.started.elapsed());
@@ -247,10 +257,11 @@ impl<'a> Targets<'a> {
         }
         let WrittenObject { bucket, key, .. } = self.object;
         let targets = self.shared.offer(&untried, bucket, key, self.blob, self.size);
+        self.held.expect(self.blob, &targets);
         let add = AddReplica { blob: self.blob, owner: self.shared.boot, targets };
-        match self.shared.catalog.add_replica(add).await {
-            Ok(Some(target)) => self.add(target),
-            Ok(None) => {}
+        let answer = self.shared.repeat(|| self.shared.catalog.add_replica(add.clone())).await;
+        match self.held.reserved(answer.map(Vec::from_iter)) {
+            Ok(taken) => taken.into_iter().for_each(|target| self.add(target)),
             Err(error) => tracing::warn!(%error, blob = %self.blob, "could not reserve a replacement"),
         }
     }

@@ -50,6 +50,8 @@ struct Reader {
 
 impl Window {
     pub(crate) fn new(length: u64, capacity: u64) -> Self {
+        // Without room for a byte nothing would ever come in.
+        let capacity = capacity.max(1);
         let kept_whole = if length <= capacity { length } else { capacity / 4 };
         let state = State {
             length,
@@ -147,6 +149,12 @@ impl Window {
         if let Some(waker) = state.producer.take() {
             waker.wake();
         }
+    }
+
+    /// Whether a reader has taken the body to its last byte.
+    pub(crate) fn has_all(&self, reader: usize) -> bool {
+        let state = self.lock();
+        state.readers.get(reader).is_some_and(|reader| reader.position == state.length)
     }
 
     /// For how long a reader has taken nothing.

@@ -38,7 +38,7 @@ pub struct Settings {
     pub stall_timeout: Duration,
     /// Least size of a part that is not the last, in bytes.
     pub part_bytes_min: u64,
-    /// Largest object (also of all its parts together), in bytes; `None` is unlimited.
+    /// Largest object (also of all its parts together), in bytes; `None` is 1 PiB.
     pub object_bytes_max: Option<u64>,
     /// A read that runs for longer no longer holds back the reaper.
     pub read_guard_max: Duration,
@@ -46,6 +46,18 @@ pub struct Settings {
     pub completed_upload_kept: Duration,
     /// For how long a journal entry is kept for repeats.
     pub journal_kept: Duration,
+}
+
+/// No object is larger than this: 1 PiB, far above what S3 knows. What a client announces is charged before
+/// it sends a byte, and sums of such numbers have to stay within 63 bits.
+const OBJECT_BYTES_LIMIT: u64 = 1 << 50;
+
+impl Settings {
+    /// The largest object that is taken, in bytes.
+    #[must_use]
+    pub fn object_bytes_limit(&self) -> u64 {
+        self.object_bytes_max.unwrap_or(OBJECT_BYTES_LIMIT).min(OBJECT_BYTES_LIMIT)
+    }
 }
 
 impl Default for Settings {

@@ -198,16 +198,19 @@ impl BodyWriter<'_> {
         };
         let order = placement::order(&self.candidates, settings.strategy, object, size);
         let (bucket, key) = (&self.write.bucket.name, self.write.key);
+        let targets = self.shared.offer(&order, bucket, key, blob, size);
+        self.held.expect(blob, &targets);
         let reserve = Reserve {
             blob,
             owner: self.shared.boot,
             size,
             purpose: self.write.purpose.clone(),
-            targets: self.shared.offer(&order, bucket, key, blob, size),
+            targets,
             wanted: settings.factor,
             least: settings.ack_replicas,
         };
-        let taken = self.shared.catalog.reserve(reserve).await?;
+        let answer = self.shared.repeat(|| self.shared.catalog.reserve(reserve.clone())).await;
+        let taken = self.held.reserved(answer)?;
         let object = WrittenObject { bucket, key, says: &self.write.says };
         Ok(Targets::start(self.shared, &mut self.held, object, (blob, size), window, order, taken))
     }

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use backend::{Backend, ErrorKind, Fault, FaultBackend, Faults, Operation};
-use catalog::{ReplicaState, Want};
+use catalog::sqlite::Sqlite;
+use catalog::suite::LosesAnswers;
+use catalog::{Catalog, MatchTags, Precondition, ReplicaState, Want};
 use common::{House, Plan, bytes};
 use engine::{EngineError, Settings};
 
@@ -216,6 +218,24 @@ async fn failed_deletes_are_tried_again_and_charged_until_they_succeed() {
         house.reap().await;
     }
     house.audit().await;
+}
+
+#[tokio::test]
+async fn a_commit_whose_answer_is_lost_happens_once() {
+    let wrap = |sqlite: Arc<Sqlite>| -> Arc<dyn Catalog> { Arc::new(LosesAnswers::new(sqlite, 2)) };
+    let plan = Plan { wrap_catalog: Box::new(wrap), ..Plan::default() };
+    let house = House::build(plan).await;
+    for i in 0..20 {
+        let data = bytes(SMALL, i);
+        let mut request = house.put_request(&format!("k{i}"), &data);
+        request.precondition =
+            Precondition { if_none_match: Some(MatchTags::Any), ..Precondition::default() };
+        // The second attempt would fail its precondition; the first one's answer counts.
+        house.engine.put_object(request).await.unwrap();
+        assert_eq!(house.get(&format!("k{i}")).await.unwrap(), data);
+    }
+    house.audit().await;
+    assert_eq!(house.live().await, [20, 20]);
 }
 
 /// A backend with another late-arrival bound.

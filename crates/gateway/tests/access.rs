@@ -1,5 +1,7 @@
 //! Who may do what: signatures, scopes, buckets of others, limits, and what errors look like.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod common;
 
 use std::time::Duration;
@@ -218,4 +220,16 @@ async fn a_bucket_may_stand_in_the_host() {
     wire.send(at(get("/a/k"))).await.expect(200);
     assert_eq!(wire.send(at(get("/")).query("list-type=2")).await.expect(200).elements("Key"), ["a/k"]);
     wire.get("/photos/a/k").await.expect(200);
+}
+
+/// N113: from the moment a secret is rotated the new one counts, and the old one no longer.
+#[tokio::test]
+async fn a_rotated_secret_counts_at_once() {
+    let wire = Wire::new().await;
+    wire.get("/photos").await.expect(200);
+    wire.gateway.set_directory(wire.directory(&[(common::KEY, "new-secret", "photos")]));
+    wire.get("/photos").await.expect(403).fails("SignatureDoesNotMatch");
+    wire.send(get("/photos").by(common::KEY, "new-secret")).await.expect(200);
+    wire.send(get("/backups").by(common::KEY, "new-secret")).await.expect(403).fails("AccessDenied");
+    wire.send(get("/other").by(OTHER_KEY, OTHER_SECRET)).await.expect(403).fails("InvalidAccessKeyId");
 }

@@ -1,5 +1,7 @@
 //! Bodies: every form in which an SDK sends them, and every way in which they can be wrong.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod common;
 
 use common::{Payload, Wire, ask, crc32, get, put};

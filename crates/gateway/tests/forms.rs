@@ -1,5 +1,7 @@
 //! Browser uploads with a policy.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod common;
 
 use common::{Ask, Wire, ask, form_fields};

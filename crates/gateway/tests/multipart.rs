@@ -1,5 +1,7 @@
 //! Multipart uploads over the wire.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod common;
 
 use common::{OTHER_KEY, OTHER_SECRET, Wire, ask, get, put};

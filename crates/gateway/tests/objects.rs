@@ -1,5 +1,7 @@
 //! Objects over the wire: put, get, head, ranges, conditions, copies, tags, attributes, deletes.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod common;
 
 use common::{Wire, ask, get, put};

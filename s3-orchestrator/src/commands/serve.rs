@@ -175,7 +175,7 @@ async fn metrics_listener(config: &Config) -> Result<Option<TcpListener>, StartE
     match server::bind(address).await {
         Ok(listener) => {
             let addr = listener.local_addr()?.to_string();
-            tracing::info!(addr, "listening for metrics");
+            tracing::info!(addr, "metrics have a listener of their own");
             Ok(Some(listener))
         }
         Err(error) if settings.require_listener => Err(format!("telemetry.metrics.listen: {error}").into()),

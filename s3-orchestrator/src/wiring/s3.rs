@@ -48,7 +48,7 @@ pub(super) fn options(config: &Config) -> GatewayOptions {
             shed_threshold: server.load_shed_threshold,
             wait: server.admission_wait,
         },
-        rate_limit: limit.enabled.then(|| RateLimitOptions {
+        rate_limit: limit.enabled.then_some(RateLimitOptions {
             requests_per_sec: limit.requests_per_sec,
             burst: limit.burst,
             forget_after: limit.cleanup_max_age,

@@ -103,6 +103,17 @@ fn there_is_no_sql_outside_the_catalog() {
     }
 }
 
+/// The same as `deny.toml` bans, held without an extra tool.
+#[test]
+fn there_is_one_tls_and_it_is_not_openssl() {
+    let lock = fs::read_to_string(root().join("Cargo.lock")).unwrap();
+    let versions = |name: &str| lock.matches(&format!("name = \"{name}\"\n")).count();
+    for banned in ["openssl", "openssl-sys", "native-tls", "aws-lc-rs", "sqlx", "reqwest"] {
+        assert_eq!(versions(banned), 0, "{banned} is in the tree");
+    }
+    assert_eq!(versions("rustls"), 1);
+}
+
 #[test]
 fn a_room_is_at_most_seven_folders_deep() {
     for file in rust_files(&root().join("crates")) {

@@ -105,6 +105,7 @@ fn hand_over(
             Content::Blob(_) => content::drop_ref(tx, content, entry)?,
             Content::Manifest(manifest) => {
                 let moved = content::take_apart(tx, manifest, entry)?;
+                content::check_slices(slices.len() + moved.len(), content::SLICES_MAX)?;
                 slices.extend(moved.into_iter().map(|slice| Slice { start: start + slice.start, ..slice }));
             }
         }

@@ -9,6 +9,21 @@ use super::writer::Tx;
 use crate::journal::{Entry, Item, ManifestPart, Slice};
 use crate::{CatalogError, Content, NewBlob, Refusal};
 
+/// Slices that one manifest may have, and that one part copy may bring. Copies of copies multiply them, a
+/// transaction touches them all, and nobody may keep the others waiting for that.
+pub(super) const SLICES_MAX: usize = 250_000;
+pub(super) const SLICES_OF_A_PART_MAX: usize = 10_000;
+
+/// Refuses content that lies in too many pieces.
+pub(super) fn check_slices(slices: usize, slices_max: usize) -> Result<(), Refusal> {
+    if slices <= slices_max {
+        return Ok(());
+    }
+    let message =
+        format!("the bytes lie in {slices} pieces, more than the {slices_max} allowed: upload them anew");
+    Err(Refusal::BadCompletion { code: "InvalidRequest", message })
+}
+
 /// Makes written blobs content that is referenced once: the blob, or a manifest of several.
 ///
 /// Refused: `Changed`, `NothingLive`.

@@ -3,14 +3,14 @@
 use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 use types::{BlobId, BucketName, ByteRange, ManifestId, ObjectKey, ReplicaId};
 
 use super::rows::{self, Json, int, object_columns, size};
 use super::{Sqlite, list, stmt};
 use crate::{
     BackendId, BucketId, CatalogError, Content, ListPage, ListQuery, Located, Object, Objects, Part, Piece,
-    ReplicaAt, Unsatisfiable, Want,
+    ReplicaAt, ReplicaState, Unsatisfiable, Want,
 };
 
 const PIECES_MAX: usize = 64;
@@ -30,10 +30,15 @@ impl Objects for Sqlite {
         key: &ObjectKey,
         want: Want,
     ) -> Result<Option<Located>, CatalogError> {
-        if want == Want::State {
-            return self.readers.read(|conn| locate(conn, bucket, key, want));
+        let found = match want {
+            Want::State => return self.readers.read(|conn| locate(conn, bucket, key, want)),
+            _ => self.readers.read(|conn| locate_blob(conn, bucket, key, want))?,
+        };
+        match found {
+            Some(Found::Whole(located)) => Ok(Some(*located)),
+            Some(Found::Manifest) => self.readers.snapshot(|conn| locate(conn, bucket, key, want)),
+            None => Ok(None),
         }
-        self.readers.snapshot(|conn| locate(conn, bucket, key, want))
     }
 
     async fn pieces(&self, manifest: ManifestId, offset: u64) -> Result<Vec<Piece>, CatalogError> {
@@ -56,6 +61,60 @@ impl Objects for Sqlite {
     }
 }
 
+/// What one statement finds.
+enum Found {
+    /// An object of one blob, with all that a reader needs.
+    Whole(Box<Located>),
+    /// An object of slices, which takes several statements.
+    Manifest,
+}
+
+/// Locates an object of one blob with one statement: most objects, and the fastest read there is.
+fn locate_blob(
+    conn: &Connection,
+    bucket: BucketId,
+    key: &ObjectKey,
+    want: Want,
+) -> Result<Option<Found>, CatalogError> {
+    const SQL: &str = concat!(
+        "SELECT ",
+        object_columns!(),
+        ", k.name, b.size, c.crcs, r.state, r.replica, r.backend, r.path FROM objects AS o \
+         CROSS JOIN buckets AS k ON k.id = o.bucket LEFT JOIN blobs AS b ON b.blob = o.blob \
+         LEFT JOIN blocks AS c ON c.blob = o.blob \
+         LEFT JOIN replicas AS r ON r.blob = o.blob AND r.state IN (1, 2) WHERE o.bucket = ?1 AND o.key = ?2"
+    );
+    let mut statement = stmt(conn, SQL)?;
+    let mut rows = statement.query(params![bucket.0, key.as_str().as_bytes()])?;
+    let Some(row) = rows.next()? else {
+        return Ok(None);
+    };
+    let object = rows::object(row, bucket, key.clone())?;
+    let Content::Blob(blob) = object.state.content else {
+        return Ok(Some(Found::Manifest));
+    };
+    let name = bucket_name(&row.get::<_, String>(13)?)?;
+    let size = row.get::<_, Option<i64>>(14)?.ok_or_else(|| no_blob(blob))?;
+    let crcs: Option<Vec<u8>> = row.get(15)?;
+    let mut replicas = Vec::new();
+    let mut next = Some(row);
+    while let Some(row) = next {
+        // One row without any where there is none.
+        if row.get::<_, Option<i64>>(16)?.is_some() {
+            replicas.push(replica_at(row, 16)?);
+        }
+        next = rows.next()?;
+    }
+    let source = Source::new(blob, size, crcs, replicas);
+    let (range, parts) = wanted(conn, &object, want)?;
+    let whole = ByteRange::whole(source.size);
+    let pieces = match range {
+        Ok(range) if range.length > 0 => vec![source.into_piece(whole, 0)],
+        _ => Vec::new(),
+    };
+    Ok(Some(Found::Whole(Box::new(Located { object, bucket: name, range, parts, pieces }))))
+}
+
 fn locate(
     conn: &Connection,
     bucket: BucketId,
@@ -65,13 +124,7 @@ fn locate(
     let Some((object, bucket)) = find_named(conn, bucket, key)? else {
         return Ok(None);
     };
-    let (range, parts) = match want {
-        Want::State => (Ok(ByteRange::new(0, 0)), None),
-        Want::Part(number) => part_range(conn, &object, number)?,
-        Want::Whole => (Ok(ByteRange::whole(object.state.size)), None),
-        Want::From { start, last } => (from(object.state.size, start, last), None),
-        Want::Last(bytes) => (suffix(object.state.size, bytes), None),
-    };
+    let (range, parts) = wanted(conn, &object, want)?;
     let pieces = match range {
         Ok(range) if range.length > 0 => match object.state.content {
             Content::Blob(blob) => whole_blob(conn, blob)?,
@@ -80,6 +133,26 @@ fn locate(
         _ => Vec::new(),
     };
     Ok(Some(Located { object, bucket, range, parts, pieces }))
+}
+
+/// The range that is wanted, and how many parts there are where one of them is.
+fn wanted(conn: &Connection, object: &Object, want: Want) -> Result<(Wanted, Option<u32>), CatalogError> {
+    let size = object.state.size;
+    Ok(match want {
+        Want::State => (Ok(ByteRange::new(0, 0)), None),
+        Want::Part(number) => part_range(conn, object, number)?,
+        Want::Whole => (Ok(ByteRange::whole(size)), None),
+        Want::From { start, last } => (from(size, start, last), None),
+        Want::Last(bytes) => (suffix(size, bytes), None),
+    })
+}
+
+fn bucket_name(text: &str) -> Result<BucketName, CatalogError> {
+    BucketName::parse(text).map_err(|error| CatalogError::Damaged(error.to_string()))
+}
+
+fn no_blob(blob: BlobId) -> CatalogError {
+    CatalogError::Damaged(format!("there is no blob {blob}"))
 }
 
 fn find_named(
@@ -100,8 +173,7 @@ fn find_named(
     let Some((object, name)) = found else {
         return Ok(None);
     };
-    let name = BucketName::parse(&name).map_err(|error| CatalogError::Damaged(error.to_string()))?;
-    Ok(Some((object, name)))
+    Ok(Some((object, bucket_name(&name)?)))
 }
 
 /// An object as it is, for a transaction.
@@ -162,7 +234,8 @@ fn count_parts(conn: &Connection, manifest: ManifestId) -> Result<Option<u32>, C
 
 fn whole_blob(conn: &Connection, blob: BlobId) -> Result<Vec<Piece>, CatalogError> {
     let source = source(conn, blob)?;
-    Ok(vec![source.piece(ByteRange::whole(source.size), 0)])
+    let whole = ByteRange::whole(source.size);
+    Ok(vec![source.into_piece(whole, 0)])
 }
 
 /// The pieces that hold a range's bytes, as many as go into one answer.
@@ -194,13 +267,14 @@ fn manifest_pieces(
             _ => source(conn, blob)?,
         };
         blocks += source.blocks.len();
-        pieces.push(source.piece(run, size(row, 3)?));
+        pieces.push(source.clone().into_piece(run, size(row, 3)?));
         last = Some(source);
     }
     Ok(pieces)
 }
 
 /// A blob as a reader needs it.
+#[derive(Clone)]
 struct Source {
     blob: BlobId,
     size: u64,
@@ -209,16 +283,26 @@ struct Source {
 }
 
 impl Source {
-    fn piece(&self, range: ByteRange, blob_offset: u64) -> Piece {
-        Piece {
-            range,
-            blob: self.blob,
-            blob_offset,
-            blob_size: self.size,
-            replicas: self.replicas.clone(),
-            blocks: self.blocks.clone(),
-        }
+    fn new(blob: BlobId, size: i64, crcs: Option<Vec<u8>>, mut replicas: Vec<ReplicaAt>) -> Self {
+        // Live ones first.
+        replicas.sort_by_key(|at| (at.state != ReplicaState::Live, at.replica));
+        Self { blob, size: rows::uint(size), replicas, blocks: rows::unpack(&crcs.unwrap_or_default()) }
     }
+
+    fn into_piece(self, range: ByteRange, blob_offset: u64) -> Piece {
+        let Self { blob, size, replicas, blocks } = self;
+        Piece { range, blob, blob_offset, blob_size: size, replicas, blocks }
+    }
+}
+
+/// Reads the columns state, replica, backend, path.
+fn replica_at(row: &Row<'_>, first: usize) -> rusqlite::Result<ReplicaAt> {
+    Ok(ReplicaAt {
+        replica: ReplicaId::from_bytes(row.get(first + 1)?),
+        backend: BackendId(row.get(first + 2)?),
+        path: rows::path(row, first + 3)?,
+        state: rows::replica_state(row.get(first)?)?,
+    })
 }
 
 fn source(conn: &Connection, blob: BlobId) -> Result<Source, CatalogError> {
@@ -228,24 +312,12 @@ fn source(conn: &Connection, blob: BlobId) -> Result<Source, CatalogError> {
     )?
     .query_row(params![blob.to_bytes()], |row| Ok((row.get(0)?, row.get(1)?)))
     .optional()?;
-    let (bytes, crcs) = found.ok_or_else(|| CatalogError::Damaged(format!("there is no blob {blob}")))?;
+    let (size, crcs) = found.ok_or_else(|| no_blob(blob))?;
     let replicas =
         stmt(conn, "SELECT state, replica, backend, path FROM replicas WHERE blob = ?1 AND state IN (1, 2)")?
-            .query_map(params![blob.to_bytes()], |row| {
-                let state: i64 = row.get(0)?;
-                let at = ReplicaAt {
-                    replica: ReplicaId::from_bytes(row.get(1)?),
-                    backend: BackendId(row.get(2)?),
-                    path: rows::path(row, 3)?,
-                    state: rows::replica_state(state)?,
-                };
-                Ok((state, at))
-            })?
-            .collect::<rusqlite::Result<Vec<_>>>()?;
-    let mut replicas = replicas;
-    replicas.sort_by_key(|(state, at)| (*state, at.replica));
-    let replicas = replicas.into_iter().map(|(_, at)| at).collect();
-    Ok(Source { blob, size: rows::uint(bytes), replicas, blocks: rows::unpack(&crcs.unwrap_or_default()) })
+            .query_map(params![blob.to_bytes()], |row| replica_at(row, 0))?
+            .collect::<rusqlite::Result<_>>()?;
+    Ok(Source::new(blob, size, crcs, replicas))
 }
 
 fn object_parts(

@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, params};
 use tokio::sync::Semaphore;
 use types::DeploymentId;
@@ -250,10 +251,19 @@ fn fill(conn: &mut Connection, deployment: DeploymentId) -> rusqlite::Result<()>
 
 fn prepare(conn: &Connection) -> rusqlite::Result<()> {
     conn.set_prepared_statement_cache_capacity(WRITER_STATEMENTS_MAX);
+    stable_plans(conn)?;
+    // What a savepoint remembers of each page would go through a file otherwise.
+    conn.pragma_update(None, "temp_store", "MEMORY")?;
     conn.pragma_update(None, "synchronous", "FULL")?;
     conn.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
     conn.pragma_update(None, "journal_size_limit", WAL_BYTES_MAX)?;
     Ok(())
+}
+
+/// A plan does not depend on the values that are bound. Otherwise a statement is parsed anew with each value
+/// of a column that a partial index asks for.
+pub(super) fn stable_plans(conn: &Connection) -> rusqlite::Result<()> {
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map(|_| ())
 }
 
 fn assemble(

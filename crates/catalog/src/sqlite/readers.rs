@@ -11,7 +11,7 @@ use crate::CatalogError;
 
 /// Idle connections kept. A read holds one for microseconds, a scan for longer.
 const IDLE_CONNECTIONS_MAX: usize = 8;
-const CACHE_KIB: i64 = 1024;
+const CACHE_KIB: i64 = 4 * 1024;
 const STATEMENTS_MAX: usize = 64;
 
 /// Where reads find a connection.
@@ -72,6 +72,7 @@ fn connect(path: &PathBuf) -> Result<Connection, CatalogError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let conn = Connection::open_with_flags(path, flags)?;
     conn.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+    super::open::stable_plans(&conn)?;
     conn.busy_timeout(super::BUSY_TIMEOUT)?;
     conn.pragma_update(None, "cache_size", -CACHE_KIB)?;
     conn.pragma_update(None, "query_only", true)?;

@@ -11,10 +11,11 @@ use crate::{BackendId, CatalogError, Fate, Refusal, Target, WriteOutcome};
 /// A replica whose bytes can be deleted at once.
 const AT_ONCE: i64 = 0;
 
-/// Charges a target to its backend, where the quota has room.
+/// Charges a target to its backend, where the quota, and at last a number of 63 bits, has room.
 pub(super) fn charge(tx: &Tx<'_>, target: &Target) -> Result<bool, CatalogError> {
     let changed = tx.execute(
-        "UPDATE backends SET charged = charged + ?2 WHERE id = ?1 AND (?3 IS NULL OR charged + ?2 <= ?3)",
+        "UPDATE backends SET charged = charged + ?2 WHERE id = ?1 AND charged <= 9223372036854775807 - ?2 \
+         AND (?3 IS NULL OR charged + ?2 <= ?3)",
         params![target.backend.0, int(target.charge), target.quota.map(int)],
     )?;
     Ok(changed == 1)

@@ -212,6 +212,7 @@ fn take_range(
     entry: &mut Entry<'_>,
 ) -> Result<Content, CatalogError> {
     let slices = range_slices(tx, source, copy.range)?;
+    content::check_slices(slices.len(), content::SLICES_OF_A_PART_MAX)?;
     // An object without bytes may be one blob too, which has no slice.
     let whole = match (source.state.content, &slices[..]) {
         (Content::Blob(blob), []) => Some(blob),

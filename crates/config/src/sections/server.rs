@@ -90,8 +90,9 @@ section! {
         /// Directory for bodies whose stored length must be known before they are sent; the default is the
         /// system's directory for temporary files.
         pub spill_dir: Option<PathBuf> = none(),
-        /// Largest total of a request's headers in bytes.
-        pub max_header_bytes: ByteSize = or(ByteSize::mib(1)),
+        /// Largest total of a request's headers in bytes. It is also the largest read buffer of a connection, so the
+        /// 1 MB of the Go program would be memory for nothing: S3 itself allows 8 KB.
+        pub max_header_bytes: ByteSize = or(ByteSize::kib(128)),
         /// Most header values in one request.
         pub max_header_value_count: u32 = or(500_u32),
         /// Host names under which buckets are addressed as `bucket.domain`: one, or a list. Path style always works.

@@ -1,6 +1,6 @@
 //! A gateway over a real engine, the SQLite catalog and memory backends; and a client that signs.
 
-#![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part")]
+#![allow(dead_code, unreachable_pub, unused_imports, reason = "each test binary uses its own part")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod sign;
@@ -59,6 +59,16 @@ pub struct Wire {
     pub engine: Engine,
     pub store: Arc<MemoryBackend>,
     pub seen: Arc<Seen>,
+    buckets: Vec<DeclaredBucket>,
+}
+
+fn directory(buckets: &[DeclaredBucket], keys: &[(&str, &str, &str)]) -> Directory {
+    let credentials = keys.iter().map(|(key, secret, bucket)| Credential {
+        access_key: (*key).into(),
+        secret: (*secret).into(),
+        buckets: vec![BucketName::parse(bucket).unwrap()],
+    });
+    Directory::new(buckets.to_vec(), credentials.collect()).unwrap()
 }
 
 impl Wire {
@@ -79,19 +89,20 @@ impl Wire {
         let id = sqlite.sync_backends(&[spec]).await.unwrap()[0];
         let names = ["photos", "backups", "other"].map(|name| BucketName::parse(name).unwrap());
         let numbers = sqlite.sync_buckets(&names, clock.now()).await.unwrap();
-        let buckets = names.iter().cloned().zip(numbers).map(|(name, id)| DeclaredBucket {
-            bucket: Bucket { id, name },
-            created: clock.now(),
-            multipart_uploads_max: Some(20),
-        });
-        let credentials =
-            [(KEY, SECRET, "photos"), (KEY, SECRET, "backups"), (OTHER_KEY, OTHER_SECRET, "other")];
-        let credentials = credentials.map(|(key, secret, bucket)| Credential {
-            access_key: key.into(),
-            secret: secret.into(),
-            buckets: vec![BucketName::parse(bucket).unwrap()],
-        });
-        let directory = Directory::new(buckets.collect(), credentials.into()).unwrap();
+        let buckets: Vec<DeclaredBucket> = names
+            .iter()
+            .cloned()
+            .zip(numbers)
+            .map(|(name, id)| DeclaredBucket {
+                bucket: Bucket { id, name },
+                created: clock.now(),
+                multipart_uploads_max: Some(20),
+            })
+            .collect();
+        let directory = directory(
+            &buckets,
+            &[(KEY, SECRET, "photos"), (KEY, SECRET, "backups"), (OTHER_KEY, OTHER_SECRET, "other")],
+        );
         let store = Arc::new(MemoryBackend::new(name));
         let backend: Arc<dyn Backend> = store.clone();
         let place = Place { id, backend, grammar: PathGrammar::new(""), quota: None, object_bytes_max: None };
@@ -101,7 +112,12 @@ impl Wire {
         let seen = Arc::new(Seen::default());
         let observer: Arc<dyn Observer> = seen.clone();
         let gateway = Arc::new(Gateway::new(engine.clone(), directory, options, (clock, chance), observer));
-        Self { gateway, engine, store, seen }
+        Self { gateway, engine, store, seen, buckets }
+    }
+
+    /// The same buckets with other keys: id, secret, bucket.
+    pub fn directory(&self, keys: &[(&str, &str, &str)]) -> Directory {
+        directory(&self.buckets, keys)
     }
 
     /// Sends a request and reads the whole answer.

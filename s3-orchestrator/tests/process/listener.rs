@@ -1,0 +1,96 @@
+//! What the listener bounds, and metrics.
+
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::support::{PATIENCE, Server, config, get, request};
+
+/// Sends this and nothing more: the server closes the connection within the time, and not at once.
+async fn check_closed(server: &Server, sent: &[u8], after: Duration) {
+    let mut stream = TcpStream::connect(&server.addr).await.unwrap();
+    let began = runtime::instant_now();
+    stream.write_all(sent).await.unwrap();
+    let mut answer = Vec::new();
+    runtime::timeout(PATIENCE, stream.read_to_end(&mut answer)).await.expect("it is closed").unwrap();
+    assert!(began.elapsed() >= after, "closed after {:?}", began.elapsed());
+    assert_eq!(answer.is_empty(), !sent.ends_with(b"\r\n\r\n"));
+}
+
+#[tokio::test]
+async fn who_keeps_a_connection_waiting_loses_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(&config(dir.path(), ", read_header_timeout: 1s, idle_timeout: 2s", "")).await;
+    server.ready().await;
+    let (head, idle) = (Duration::from_secs(1), Duration::from_secs(2));
+    check_closed(&server, b"", head).await;
+    check_closed(&server, b"GET /health HTTP/1.1\r\nhost: ", head).await;
+    check_closed(&server, b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n", idle).await;
+}
+
+#[tokio::test]
+async fn connections_are_bounded() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(&config(dir.path(), ", max_connections: 1", "")).await;
+    server.ready().await;
+    let mut first = TcpStream::connect(&server.addr).await.unwrap();
+    first.write_all(b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    assert!(first.read(&mut [0; 1024]).await.unwrap() > 0);
+    let mut second = std::pin::pin!(get(&server.addr, "/health"));
+    let early = runtime::timeout(Duration::from_millis(300), &mut second).await;
+    assert!(early.is_err(), "the second connection was served beside the first");
+    drop(first);
+    assert_eq!(second.await.0, 200);
+}
+
+#[tokio::test]
+async fn a_head_that_is_too_large_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let limits = ", max_header_bytes: 16KB, max_header_value_count: 20";
+    let server = Server::start(&config(dir.path(), limits, "")).await;
+    server.ready().await;
+    let long = format!("x-long: {}\r\n", "y".repeat(20_000));
+    assert_eq!(request(&server.addr, "GET", "/health", &long).await.0, 431);
+    let many = "x-many: 1\r\n".repeat(30);
+    assert_eq!(request(&server.addr, "GET", "/health", &many).await.0, 431);
+}
+
+#[tokio::test]
+async fn metrics_are_on_the_main_listener() {
+    let dir = tempfile::tempdir().unwrap();
+    let metrics = "telemetry: { metrics: { enabled: true, path: /numbers } }";
+    let server = Server::start(&config(dir.path(), "", metrics)).await;
+    server.ready().await;
+    assert_eq!(server.status("/b/key").await, 403);
+    let (status, head, page) = get(&server.addr, "/numbers").await;
+    assert_eq!((status, head.contains("content-type: text/plain; version=0.0.4")), (200, true), "{head}");
+    for line in [
+        "s3o_requests_total{method=\"GET\",status_code=\"403\"} 1",
+        "s3o_quota_bytes_limit{backend=\"disk\"} 1073741824",
+        "s3o_quota_bytes_used{backend=\"disk\"} 0",
+        "s3o_quota_bytes_available{backend=\"disk\"} 1073741824",
+        "s3o_quota_orphan_bytes{backend=\"disk\"} 0",
+        "s3o_objects_count{backend=\"disk\"} 0",
+        "s3o_active_multipart_uploads 0",
+        "s3o_replication_pending 0",
+        "s3o_cleanup_queue_depth 0",
+    ] {
+        assert!(page.lines().any(|found| found == line), "{line}\n{page}");
+    }
+    let accept = "accept: application/openmetrics-text; version=1.0.0\r\n";
+    let (_, head, page) = request(&server.addr, "GET", "/numbers", accept).await;
+    assert!(head.contains("application/openmetrics-text") && page.ends_with("# EOF\n"), "{head}");
+}
+
+#[tokio::test]
+async fn metrics_may_have_a_listener_of_their_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let metrics = "telemetry: { metrics: { enabled: true, listen: \"127.0.0.1:0\" } }";
+    let mut server = Server::start(&config(dir.path(), "", metrics)).await;
+    server.ready().await;
+    let addr = server.said("metrics have a listener").await["addr"].as_str().unwrap().to_owned();
+    assert_eq!(get(&addr, "/metrics").await.0, 200);
+    assert_eq!(get(&addr, "/b/key").await.0, 404);
+    assert_eq!(server.status("/metrics").await, 403);
+}

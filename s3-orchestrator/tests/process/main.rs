@@ -1,0 +1,10 @@
+//! The real binary: its start, its signals, its listener, its commands. S3 itself is tested elsewhere.
+
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
+
+mod commands;
+mod demo;
+mod lifecycle;
+mod listener;
+mod support;
+mod tls;
