@@ -80,7 +80,7 @@ impl Orchestrator {
     /// catalog serves one process at a time. Over http only.
     ///
     /// # Panics
-    /// Where it does not listen.
+    /// Where it does not listen, or another thread panicked here.
     pub async fn start_beside(&self) -> Self {
         assert!(self.authority.is_none(), "the second process has no certificate");
         let folder = Process::new_folder();
@@ -92,7 +92,7 @@ impl Orchestrator {
             process: None,
             authority: None,
             environment: self.environment.clone(),
-            allowed: Mutex::new(Vec::new()),
+            allowed: Mutex::new(self.allowed.lock().expect("nothing panics under it").clone()),
         };
         second.launch_in(folder).await;
         second

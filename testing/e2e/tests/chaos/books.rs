@@ -101,3 +101,35 @@ pub(crate) fn files(folder: &Path) -> Vec<PathBuf> {
     found.sort();
     found
 }
+
+/// The comparison itself: it finds a file more, a file less, and one that was cut.
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_books_are_found() {
+    use testkit::wire::Call;
+    use testkit::{ConfigBuilder, Orchestrator};
+
+    let mut orchestrator = Orchestrator::start(ConfigBuilder::new().directories(1).bucket("b")).await;
+    orchestrator.wire().ask(&Call::put("/b/k", vec![1; 1000])).await.success("put");
+    assert!(orchestrator.stop().await.success());
+    let folder = orchestrator.folder().to_owned();
+    compare(&folder).await.expect("nothing is wrong yet");
+    let found = files(&folder.join("disk-0/b"));
+    let replica = found.iter().find(|path| !path.display().to_string().ends_with("%m")).unwrap();
+    let stray = replica.with_file_name("stray~01ARZ3NDEKTSV4RRFFQ69G5FAV.01ARZ3NDEKTSV4RRFFQ69G5FAV");
+    fs::copy(replica, &stray).unwrap();
+    compare(&folder).await.expect_err("a stray");
+    fs::remove_file(&stray).unwrap();
+    compare(&folder).await.expect("it is gone");
+    fs::write(replica, "short").unwrap();
+    compare(&folder).await.expect_err("a replica that was cut");
+    fs::remove_file(replica).unwrap();
+    compare(&folder).await.expect_err("a replica that is lost");
+}
+
+/// Whether the books of a folder with one directory are right.
+#[cfg(test)]
+async fn compare(folder: &Path) -> Result<(), tokio::task::JoinError> {
+    let folder = folder.to_owned();
+    let checking = async move { check(&folder.join("catalog.db"), &directories(&folder, 1).await).await };
+    runtime::spawn(checking).await
+}

@@ -19,7 +19,7 @@ use crate::value::Value;
 use crate::worker::{BUCKET, FIXED, OTHER, Stop, Worker, fixed};
 
 /// Verifying reads at once.
-const READS_AT_ONCE: usize = 8;
+const READS_AT_ONCE: usize = 16;
 
 /// How much is done.
 struct Plan {
@@ -48,7 +48,7 @@ fn config() -> ConfigBuilder {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_twenty_times_over_directories() {
-    let plan = Plan { kills: 20, workers: 40, writes: 120 };
+    let plan = Plan { kills: 20, workers: 200, writes: 150 };
     let mut chaos = Chaos::start(config().directories(3), seed(), &plan).await;
     chaos.run(&plan).await;
     chaos.stop().await;
@@ -139,12 +139,14 @@ impl Chaos {
             self.workers.push(worker);
         }
         assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+        let open = self.history.open();
         assert!(self.history.acknowledged() >= target, "a minute was too short for {writes} writes");
-        self.verify().await;
+        let seen = self.verify().await;
+        println!("  {open} writes were under way, {seen} objects are there");
     }
 
-    /// Reads every key and every upload.
-    async fn verify(&mut self) {
+    /// Reads every key and every upload. Says how many objects there are.
+    async fn verify(&mut self) -> usize {
         let wire = self.orchestrator.wire();
         let reads = self.history.names().into_iter().map(|key| read(&wire, &self.history, key));
         let seen: Vec<(String, Option<Value>)> =
@@ -158,6 +160,7 @@ impl Chaos {
             worker.recover(&seen).await.unwrap_or_else(|stop| panic!("{stop:?}"));
         }
         check_listing(&wire, BUCKET, &seen).await;
+        seen.values().flatten().count()
     }
 
     /// Aborts what is open, waits for the reaper, and ends the process.

@@ -73,6 +73,11 @@ impl History {
         self.acknowledged.load(Ordering::SeqCst)
     }
 
+    /// How many writes were begun and not acknowledged.
+    pub(crate) fn open(&self) -> usize {
+        self.keys().values().flatten().filter(|write| write.ended.is_none()).count()
+    }
+
     /// All keys.
     pub(crate) fn names(&self) -> Vec<String> {
         self.keys().keys().cloned().collect()

@@ -16,7 +16,7 @@ pub(crate) const BUCKET: &str = "chaos";
 /// Another, which copies go to as well.
 pub(crate) const OTHER: &str = "other";
 /// Keys of each worker alone, so that it knows what they hold.
-const OWN_KEYS: u64 = 5;
+const OWN_KEYS: u64 = 3;
 /// Keys that all workers write at once.
 const SHARED_KEYS: u64 = 6;
 /// Objects that are written once, to be copied.
