@@ -150,8 +150,9 @@ pub trait Reaping: Send + Sync + 'static {
     /// Records what came of deleting them.
     async fn settle_doomed(&self, change: ChangeId, settled: Vec<Settled>) -> Result<(), CatalogError>;
 
-    /// When the next doomed replica is due, where there is one (in the past: now).
-    async fn next_doomed(&self) -> Result<Option<Timestamp>, CatalogError>;
+    /// When the next doomed replica on one of the given backends is due, where there is one (in the past:
+    /// now).
+    async fn next_doomed(&self, backends: &[BackendId]) -> Result<Option<Timestamp>, CatalogError>;
 
     /// Goes on with dissolving manifests that nothing references and no reader within `horizon` can hold: at
     /// most `limit` entries. Says whether there is more to do now.

@@ -112,6 +112,10 @@ const STANDINGS: &[(&str, Standing)] = &[
     ("database.min_conns", Needs(Feature::Postgres)),
     ("database.max_conn_lifetime", Needs(Feature::Postgres)),
     ("backends[].credential_source", Needs(Feature::DefaultChain)),
+    (
+        "backends[].http.force_http2",
+        Superseded("backends are spoken to over HTTP/1.1, which is faster for bodies"),
+    ),
     ("backends[].disable_checksum", Superseded("no checksum header is sent to a backend")),
     ("backends[].strip_sdk_headers", Superseded("no header of an SDK is sent to a backend")),
     ("backends[].api_request_limit", Needs(Feature::ApiRequestLimit)),
@@ -135,6 +139,12 @@ const STANDINGS: &[(&str, Standing)] = &[
     ("circuit_breaker.degraded_broadcast_parallelism", Superseded(BROADCAST)),
     ("circuit_breaker", Waits(Feature::Postgres, CATALOG)),
     ("backend_circuit_breaker", Needs(Feature::BackendBreaker)),
+    ("cleanup_queue.concurrency", Superseded("a backend deletes a thousand objects with one request")),
+    (
+        "cleanup_queue.multipart_stale_timeout",
+        Waits(Feature::Lifecycle, "old uploads stay until they are aborted"),
+    ),
+    ("rate_limit.cleanup_interval", Superseded("clients are forgotten where their place is needed")),
     ("cleanup_queue.claim_grace_period", Superseded("work is claimed by living instances, not for a time")),
     ("usage_flush", Waits(Feature::ApiRequestLimit, "usage is counted for limits")),
     ("encryption", Needs(Feature::Encryption)),

@@ -82,7 +82,7 @@ impl Engine {
     async fn wait_for_work(&self) {
         let shared = &self.shared;
         let seen = shared.catalog.horizon();
-        let due = shared.catalog.next_doomed().await.ok().flatten();
+        let due = shared.catalog.next_doomed(&shared.backend_ids()).await.ok().flatten();
         let now = shared.clock.now();
         let pause = due.map_or(IDLE, |due| {
             let millis = due.as_millis().saturating_sub(now.as_millis());
@@ -142,6 +142,11 @@ impl Engine {
 }
 
 impl Shared {
+    /// The backends that can be deleted from: the catalog may know others that left the configuration.
+    fn backend_ids(&self) -> Vec<BackendId> {
+        self.places.iter().map(|place| place.id).collect()
+    }
+
     /// The number behind which nothing may be deleted yet.
     fn oldest_read(&self) -> u64 {
         // In this order: a reader that registers in between notes no older number.

@@ -11,11 +11,11 @@ use crate::error::{Fault, Outcome};
 /// Limits of requests under way. 0 is unlimited.
 #[derive(Debug, Clone)]
 pub struct AdmissionOptions {
-    /// All requests. Does not count where both of the next two are set.
+    /// All requests.
     pub requests_max: usize,
-    /// Reads, in a pool of their own.
+    /// Reads, within all requests.
     pub reads_max: usize,
-    /// Writes, in a pool of their own.
+    /// Writes, within all requests.
     pub writes_max: usize,
     /// From this share of a pool on, requests are refused at random, the more the fuller it is. 0 is off.
     pub shed_threshold: f64,
@@ -40,11 +40,12 @@ pub enum Rejection {
     Shed,
 }
 
-/// A place that a request holds until its answer's last byte.
-pub(crate) type Place = Option<OwnedSemaphorePermit>;
+/// The places that a request holds until its answer's last byte: one of each pool that bounds it.
+pub(crate) type Place = [Option<OwnedSemaphorePermit>; 2];
 
 /// The pools.
 pub(crate) struct Admission {
+    all: Option<Pool>,
     reads: Option<Pool>,
     writes: Option<Pool>,
     shed_threshold: f64,
@@ -72,18 +73,21 @@ impl Pool {
 
 impl Admission {
     pub(crate) fn new(options: &AdmissionOptions, chance: Chance) -> Self {
-        let (reads, writes) = if options.reads_max > 0 && options.writes_max > 0 {
-            (Pool::new(options.reads_max), Pool::new(options.writes_max))
-        } else {
-            let shared = Pool::new(options.requests_max);
-            (shared.clone(), shared)
-        };
-        Self { reads, writes, shed_threshold: options.shed_threshold, wait: options.wait, chance }
+        let all = Pool::new(options.requests_max);
+        let (reads, writes) = (Pool::new(options.reads_max), Pool::new(options.writes_max));
+        Self { all, reads, writes, shed_threshold: options.shed_threshold, wait: options.wait, chance }
     }
 
-    /// Takes a place.
+    /// Takes a place in each pool that bounds such a request.
     pub(crate) async fn enter(&self, write: bool) -> Result<Place, Rejection> {
-        let Some(pool) = (if write { &self.writes } else { &self.reads }) else { return Ok(None) };
+        let own = if write { &self.writes } else { &self.reads };
+        // The narrower pool first: who waits for it takes no place from others.
+        let own = self.enter_pool(own.as_ref()).await?;
+        Ok([own, self.enter_pool(self.all.as_ref()).await?])
+    }
+
+    async fn enter_pool(&self, pool: Option<&Pool>) -> Result<Option<OwnedSemaphorePermit>, Rejection> {
+        let Some(pool) = pool else { return Ok(None) };
         if self.shed_threshold > 0.0 {
             let over = (pool.share_taken() - self.shed_threshold) / (1.0 - self.shed_threshold);
             if over > 0.0 && self.chance.happens(over) {
@@ -135,7 +139,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_pool_is_shared_until_both_are_named() {
+    async fn each_bound_that_is_set_holds() {
         let shared = admission(AdmissionOptions { requests_max: 1, reads_max: 9, ..Default::default() });
         let place = shared.enter(true).await.unwrap();
         assert_eq!(shared.enter(false).await.unwrap_err(), Rejection::Full);
@@ -146,6 +150,11 @@ mod tests {
         let _write = split.enter(true).await.unwrap();
         assert!(split.enter(false).await.is_ok());
         assert_eq!(split.enter(true).await.unwrap_err(), Rejection::Full);
+
+        let all = AdmissionOptions { requests_max: 2, reads_max: 9, writes_max: 1, ..Default::default() };
+        let all = admission(all);
+        let _places = (all.enter(true).await.unwrap(), all.enter(false).await.unwrap());
+        assert_eq!(all.enter(false).await.unwrap_err(), Rejection::Full);
     }
 
     #[tokio::test(start_paused = true)]

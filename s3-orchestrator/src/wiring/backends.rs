@@ -100,7 +100,12 @@ impl Opener {
         let driver: Arc<dyn Backend> = match &config.store {
             Store::Directory(store) => {
                 // A directory that is known and missing is a disk that is not mounted.
-                let options = DirectoryOptions { create: !known, ..DirectoryOptions::new(&store.path) };
+                let options = DirectoryOptions {
+                    create: !known,
+                    late_arrival_bound: config.late_arrival_bound,
+                    billable_bytes_min: config.min_billable_bytes.bytes(),
+                    ..DirectoryOptions::new(&store.path)
+                };
                 Arc::new(DirectoryBackend::open(config.name.clone(), options).await?)
             }
             Store::S3(store) => {

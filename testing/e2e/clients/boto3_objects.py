@@ -204,7 +204,7 @@ def tags():
     twice = {"TagSet": [{"Key": "k", "Value": "1"}, {"Key": "k", "Value": "2"}]}
     refused("InvalidTag", 400, s3.put_object_tagging, **where, Tagging=twice)
     many = {"TagSet": [{"Key": f"k{n}", "Value": ""} for n in range(11)]}
-    refused("BadRequest", 400, s3.put_object_tagging, **where, Tagging=many)
+    refused("InvalidTag", 400, s3.put_object_tagging, **where, Tagging=many)
     refused("NoSuchKey", 404, s3.get_object_tagging, Bucket=BUCKET, Key="tags/none")
 
 

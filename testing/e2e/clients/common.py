@@ -23,7 +23,7 @@ HOSTILE_KEYS = [
     "../x", "../../../../etc/passwd", ".", "..", "./a", "a/./b", "a/../b", "/", "//", "///x", "/leading", "trailing/",
     "a//b", "a b+c%", "%2e%2e%2f", "%00", "plus+plus", "a=b&c=d?e#f", "quote'\"`", "back\\slash", "<xml>&amp;</xml>",
     "]]>", "semi;colon", "tilde~01.02", "$(touch x)", "*?[a-z]", "line\nbreak", "tab\there", "return\rkey", "\x01",
-    "\x7f", " leading", "trailing ", "con", "nul.txt", ".s3-orchestrator/x", "u\u0308 and \u00fc", "\u65e5\u672c\u8a9e",
+    "\x7f", " leading", "trailing ", "con", "nul.txt", "nul\x00byte", ".s3-orchestrator/x", "u\u0308 and \u00fc", "\u65e5\u672c\u8a9e",
     "\U0001f980/\u2603", "\ufeffbom", "\u202egnp.exe", "a" * 1024, "\u00e9" * 512, "d/" * 512, "x" * 255 + "/" + "y" * 300,
 ]  # fmt: skip
 

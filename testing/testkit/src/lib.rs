@@ -6,6 +6,7 @@
 mod orchestrator;
 mod ports;
 mod process;
+mod raw;
 mod s3;
 mod tools;
 pub mod wire;
@@ -13,5 +14,6 @@ pub mod wire;
 pub use orchestrator::{ConfigBuilder, Orchestrator};
 pub use ports::free_ports;
 pub use process::{Process, ProcessOptions};
+pub use raw::{RawConnection, RawServer, content_length};
 pub use s3::{Moto, S3Server, Seaweed, shared_moto, shared_seaweed};
 pub use tools::{node_modules, system_path, system_tool, tool};

@@ -24,6 +24,8 @@ use log::Log;
 const READY_WITHIN: Duration = Duration::from_secs(60);
 /// A server that was asked to end is gone by then, whatever it was doing.
 const END_WITHIN: Duration = Duration::from_secs(30);
+/// What it says at the start where the factor is above 1, until repair is built.
+const NO_REPAIR: &str = "this release does not make lost ones again";
 /// How often its log and health are looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
@@ -59,7 +61,7 @@ impl Orchestrator {
             process: None,
             authority,
             environment: config.environment,
-            allowed: Mutex::new(Vec::new()),
+            allowed: Mutex::new(vec![NO_REPAIR.to_owned()]),
         };
         new.run_in(folder).await;
         new

@@ -51,13 +51,25 @@ pub struct DirectoryOptions {
     pub put_bytes_max: u64,
     /// Entries in one page of a listing.
     pub page_entries: usize,
+    /// For how long after an attempt was given up its bytes may still arrive. The driver itself needs none:
+    /// this is for a file system that answers before it is done.
+    pub late_arrival_bound: Duration,
+    /// Every object is charged as at least this many bytes.
+    pub billable_bytes_min: u64,
 }
 
 impl DirectoryOptions {
     /// The directory at this path as it is.
     #[must_use]
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), create: false, put_bytes_max: u64::MAX / 2, page_entries: 1_000 }
+        Self {
+            path: path.into(),
+            create: false,
+            put_bytes_max: u64::MAX / 2,
+            page_entries: 1_000,
+            late_arrival_bound: Duration::ZERO,
+            billable_bytes_min: 0,
+        }
     }
 }
 
@@ -66,7 +78,7 @@ impl DirectoryOptions {
 pub struct DirectoryBackend {
     disk: Arc<Disk>,
     hops: Arc<Semaphore>,
-    put_bytes_max: u64,
+    profile: Profile,
     page_entries: usize,
 }
 
@@ -76,7 +88,13 @@ impl DirectoryBackend {
     /// # Errors
     /// `Unavailable` where it is missing (never made silently) or another process has it.
     pub async fn open(name: BackendName, options: DirectoryOptions) -> Result<Self, BackendError> {
-        let DirectoryOptions { path, create, put_bytes_max, page_entries } = options;
+        let profile = Profile {
+            put_bytes_max: options.put_bytes_max,
+            delete_frees: true,
+            late_arrival_bound: options.late_arrival_bound,
+            billable_bytes_min: options.billable_bytes_min,
+        };
+        let DirectoryOptions { path, create, page_entries, .. } = options;
         let opening = name.clone();
         let disk = runtime::spawn_blocking(move || Disk::open(opening, &path, create)).await;
         let disk = disk.map_err(|error| {
@@ -86,7 +104,7 @@ impl DirectoryBackend {
         Ok(Self {
             disk: Arc::new(disk),
             hops: Arc::new(Semaphore::new(HOPS_MAX)),
-            put_bytes_max,
+            profile,
             page_entries: page_entries.max(1),
         })
     }
@@ -165,12 +183,7 @@ impl Backend for DirectoryBackend {
     }
 
     fn profile(&self) -> Profile {
-        Profile {
-            put_bytes_max: self.put_bytes_max,
-            delete_frees: true,
-            late_arrival_bound: Duration::ZERO,
-            billable_bytes_min: 0,
-        }
+        self.profile.clone()
     }
 
     async fn put(

@@ -26,8 +26,8 @@ impl Reaping for Sqlite {
         self.write(move |tx| settle_doomed(tx, change, &settled)).await
     }
 
-    async fn next_doomed(&self) -> Result<Option<Timestamp>, CatalogError> {
-        self.readers.read(next_doomed)
+    async fn next_doomed(&self, backends: &[BackendId]) -> Result<Option<Timestamp>, CatalogError> {
+        self.readers.read(|conn| next_doomed(conn, backends))
     }
 
     async fn dissolve_manifests(
@@ -106,14 +106,17 @@ fn read_doomed(row: &Row<'_>) -> rusqlite::Result<(u64, Doomed)> {
     Ok((size(row, 0)?, doomed))
 }
 
-fn next_doomed(conn: &Connection) -> Result<Option<Timestamp>, CatalogError> {
-    let due: Option<i64> = stmt(
+fn next_doomed(conn: &Connection, backends: &[BackendId]) -> Result<Option<Timestamp>, CatalogError> {
+    let mut first = stmt(
         conn,
-        "SELECT MIN((SELECT next_attempt FROM replicas INDEXED BY replicas_doomed \
-         WHERE state = 3 AND backend = backends.id ORDER BY next_attempt LIMIT 1)) FROM backends",
-    )?
-    .query_row([], |row| row.get(0))?;
-    Ok(due.map(|due| Timestamp::from_millis(rows::uint(due))))
+        "SELECT MIN(next_attempt) FROM replicas INDEXED BY replicas_doomed WHERE state = 3 AND backend = ?1",
+    )?;
+    let mut next: Option<i64> = None;
+    for backend in backends {
+        let due: Option<i64> = first.query_row([backend.0], |row| row.get(0))?;
+        next = [next, due].into_iter().flatten().min();
+    }
+    Ok(next.map(|due| Timestamp::from_millis(rows::uint(due))))
 }
 
 fn settle_doomed(tx: &mut Tx<'_>, change: ChangeId, settled: &[Settled]) -> Result<(), CatalogError> {

@@ -179,8 +179,8 @@ impl Reaping for LosesAnswers {
         self.lose(self.inner.settle_doomed(change, settled).await)
     }
 
-    async fn next_doomed(&self) -> Result<Option<Timestamp>, CatalogError> {
-        self.inner.next_doomed().await
+    async fn next_doomed(&self, backends: &[BackendId]) -> Result<Option<Timestamp>, CatalogError> {
+        self.inner.next_doomed(backends).await
     }
 
     async fn dissolve_manifests(

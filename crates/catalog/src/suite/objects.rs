@@ -107,7 +107,7 @@ pub(super) async fn suspect_replicas_are_served_last(w: World) {
     w.nothing_is_left().await;
 }
 
-pub(super) async fn a_page_is_in_the_order_of_bytes(w: World) {
+pub(super) async fn n72_a_page_is_in_the_order_of_bytes(w: World) {
     for name in ["b", "a/2", "a/1", "B", "ä", "a\0", "a", "a/"] {
         w.put(name, 1).await;
     }
@@ -183,7 +183,7 @@ pub(super) async fn a_listing_may_start_anywhere(w: World) {
     }
 }
 
-pub(super) async fn buckets_that_differ_in_case_are_apart(w: World) {
+pub(super) async fn n71_buckets_that_differ_in_case_are_apart(w: World) {
     w.put("k", 1).await;
     let query = |bucket| ListQuery { bucket, prefix: String::new(), delimiter: None, after: None, limit: 9 };
     assert_eq!(w.catalog.list(&query(w.other_bucket)).await.unwrap().lines, Vec::new());

@@ -27,14 +27,16 @@ pub(super) async fn what_a_reader_may_hold_is_not_given_out(w: World) {
     assert_eq!(first, all[..1]);
     let one = w.catalog.claim_doomed(&w.backends[1..2], w.catalog.horizon(), now(), 9).await.unwrap();
     assert!(one.len() == 2 && one.iter().all(|doomed| doomed.backend == w.backends[1]));
+    assert!(w.catalog.next_doomed(&w.backends).await.unwrap().is_some());
+    assert_eq!(w.catalog.next_doomed(&[]).await.unwrap(), None, "others do not count");
     w.nothing_is_left().await;
-    assert_eq!(w.catalog.next_doomed().await.unwrap(), None);
+    assert_eq!(w.catalog.next_doomed(&w.backends).await.unwrap(), None);
 }
 
 pub(super) async fn a_delete_that_failed_is_tried_again(w: World) {
     w.put("a", 5).await;
     w.delete(&["a"]).await;
-    assert!(w.catalog.next_doomed().await.unwrap().unwrap() <= now());
+    assert!(w.catalog.next_doomed(&w.backends).await.unwrap().unwrap() <= now());
     let later = now().plus(Duration::from_mins(1));
     let due = |at: Timestamp| {
         let w = w.clone();
@@ -51,7 +53,7 @@ pub(super) async fn a_delete_that_failed_is_tried_again(w: World) {
         w.catalog.settle_doomed(change, settled.clone()).await.unwrap();
         assert_eq!(w.charged().await, 5);
         assert_eq!(due(now()).await, []);
-        assert_eq!(w.catalog.next_doomed().await.unwrap(), Some(later));
+        assert_eq!(w.catalog.next_doomed(&w.backends).await.unwrap(), Some(later));
         let again = due(later).await;
         assert_eq!((again.len(), again[0].replica, again[0].attempts), (1, doomed[0].replica, 1));
     }

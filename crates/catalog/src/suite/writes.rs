@@ -71,7 +71,10 @@ pub(super) async fn only_the_living_write(w: World) {
     // What it was writing may still arrive.
     let doomed = w.catalog.claim_doomed(&w.backends, w.catalog.horizon(), now(), 9).await.unwrap();
     assert_eq!(doomed, []);
-    assert_eq!(w.catalog.next_doomed().await.unwrap().unwrap().as_millis(), now().as_millis() + LATE_MS);
+    assert_eq!(
+        w.catalog.next_doomed(&w.backends).await.unwrap().unwrap().as_millis(),
+        now().as_millis() + LATE_MS
+    );
     let due = types::Timestamp::from_millis(now().as_millis() + LATE_MS);
     let doomed = w.catalog.claim_doomed(&w.backends, w.catalog.horizon(), due, 9).await.unwrap();
     assert_eq!(doomed.len(), 1);
@@ -130,7 +133,7 @@ pub(super) async fn what_failed_is_doomed_and_what_never_left_is_gone(w: World) 
     assert_eq!(w.totals().await.under_replicated, 1);
     let horizon = w.catalog.horizon();
     assert_eq!(w.catalog.claim_doomed(&w.backends, horizon, now(), 9).await.unwrap(), []);
-    assert_eq!(w.catalog.next_doomed().await.unwrap(), Some(until));
+    assert_eq!(w.catalog.next_doomed(&w.backends).await.unwrap(), Some(until));
     assert_eq!(w.catalog.claim_doomed(&w.backends, horizon, until, 9).await.unwrap().len(), 1);
 }
 

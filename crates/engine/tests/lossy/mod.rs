@@ -145,8 +145,8 @@ impl Reaping for Lossy {
     async fn settle_doomed(&self, change: ChangeId, settled: Vec<Settled>) -> Result<(), CatalogError> {
         self.lost(self.inner.settle_doomed(change, settled).await)
     }
-    async fn next_doomed(&self) -> Result<Option<Timestamp>, CatalogError> {
-        self.inner.next_doomed().await
+    async fn next_doomed(&self, backends: &[BackendId]) -> Result<Option<Timestamp>, CatalogError> {
+        self.inner.next_doomed(backends).await
     }
     async fn dissolve_manifests(
         &self,

@@ -120,7 +120,7 @@ async fn part_range(request: &Verified, object: &Object, number: u32) -> Outcome
             _ => Err(Code::InvalidPartNumber.into()),
         };
     };
-    // Parts of an object are counted from 1 without gaps, whatever numbers they were uploaded under.
+    // Parts of an object keep the numbers that they were uploaded under, gaps and all.
     let mut start = 0;
     for part in parts {
         if part.number == number {

@@ -312,7 +312,9 @@ async fn part_numbers() {
 /// A client may be as slow as it likes while bytes come; one that falls silent is given up.
 #[tokio::test(flavor = "multi_thread")]
 async fn slow_and_silent_clients() {
-    let site = Site::start_with(ConfigBuilder::new().server("read_timeout: 3s")).await;
+    let site =
+        Site::start_with(ConfigBuilder::new().server("read_header_timeout: 3s").server("read_timeout: 3s"))
+            .await;
     let slow = Call::put("/b/slow", "slowly");
     let mut wire = Wire::connect(&site.wire.address).await.unwrap();
     wire.write(&site.wire.signed(&slow).bytes).await.unwrap();

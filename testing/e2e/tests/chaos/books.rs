@@ -19,7 +19,7 @@ type Lying = BTreeMap<String, u64>;
 
 /// Proves that the ledger equals what lies on the backends: every row is live and there with its bytes, nothing
 /// else is, and all sums are right. `backends` are in the order of the configuration.
-pub async fn check(catalog: &Path, backends: &[Box<dyn Backend>]) {
+pub(crate) async fn check(catalog: &Path, backends: &[Box<dyn Backend>]) {
     let catalog = Sqlite::open(catalog, Options::default()).await.expect("the process has ended");
     assert_eq!(catalog.audit().await.unwrap(), Vec::<String>::new(), "the books do not add up");
     let totals = catalog.totals().await.unwrap();
@@ -62,7 +62,7 @@ async fn walk(backend: &dyn Backend) -> Lying {
 }
 
 /// The directories `disk-0` and so on of an orchestrator that has ended. Says what they must not hold.
-pub async fn directories(folder: &Path, count: usize) -> Vec<Box<dyn Backend>> {
+pub(crate) async fn directories(folder: &Path, count: usize) -> Vec<Box<dyn Backend>> {
     let mut backends: Vec<Box<dyn Backend>> = Vec::new();
     for index in 0..count {
         let name = format!("disk-{index}");
@@ -88,7 +88,7 @@ fn check_files(root: &Path) {
 }
 
 /// All files below a folder.
-pub fn files(folder: &Path) -> Vec<PathBuf> {
+pub(crate) fn files(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     // A folder may go while it is walked.
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {

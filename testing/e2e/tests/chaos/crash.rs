@@ -14,7 +14,7 @@ use types::BackendName;
 
 use crate::books;
 use crate::history::History;
-use crate::support::{reaper_is_idle, seed};
+use crate::support::{METRICS, reaper_is_idle, seed};
 use crate::value::Value;
 use crate::worker::{BUCKET, FIXED, OTHER, Stop, Worker, fixed};
 
@@ -41,6 +41,7 @@ fn config() -> ConfigBuilder {
         .factor(2)
         .bucket(BUCKET)
         .bucket(OTHER)
+        .more(METRICS)
         // Small parts, so that there are many.
         .more("write_path:\n  multipart:\n    enforce_min_part_size: false")
 }

@@ -14,7 +14,7 @@ use super::value::Value;
 
 /// What all clients together know.
 #[derive(Debug, Default)]
-pub struct History {
+pub(crate) struct History {
     clock: AtomicU64,
     keys: Mutex<BTreeMap<String, Vec<Write>>>,
     acknowledged: AtomicU64,
@@ -30,7 +30,7 @@ struct Write {
 
 /// A write under way.
 #[derive(Debug)]
-pub struct UnderWay {
+pub(crate) struct UnderWay {
     key: String,
     began: u64,
 }
@@ -40,12 +40,13 @@ impl History {
         self.keys.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The next moment. None is 0, at which every key began.
     fn tick(&self) -> u64 {
-        self.clock.fetch_add(1, Ordering::SeqCst)
+        self.clock.fetch_add(1, Ordering::SeqCst) + 1
     }
 
     /// A write begins: from now on its value may be seen.
-    pub fn begin(&self, key: &str, value: Option<Value>) -> UnderWay {
+    pub(crate) fn begin(&self, key: &str, value: Option<Value>) -> UnderWay {
         let mut keys = self.keys();
         let writes = keys.entry(key.to_owned()).or_insert_with(|| vec![Write::nothing()]);
         // Drawn under the lock, so that no two writes of a key have the same.
@@ -55,17 +56,10 @@ impl History {
     }
 
     /// It was acknowledged.
-    pub fn acknowledge(&self, write: &UnderWay) {
+    pub(crate) fn acknowledge(&self, write: &UnderWay) {
         let ended = self.tick();
         self.acknowledged.fetch_add(1, Ordering::SeqCst);
         self.with(write, |found| found.ended = Some(ended));
-    }
-
-    /// It was refused for certain, so that its value may never be seen.
-    pub fn refuse(&self, write: &UnderWay) {
-        let mut keys = self.keys();
-        let writes = keys.get_mut(&write.key).expect("it was begun");
-        writes.retain(|found| found.began != write.began);
     }
 
     fn with(&self, write: &UnderWay, change: impl FnOnce(&mut Write)) {
@@ -75,22 +69,22 @@ impl History {
     }
 
     /// How many writes were acknowledged so far.
-    pub fn acknowledged(&self) -> u64 {
+    pub(crate) fn acknowledged(&self) -> u64 {
         self.acknowledged.load(Ordering::SeqCst)
     }
 
     /// All keys.
-    pub fn names(&self) -> Vec<String> {
+    pub(crate) fn names(&self) -> Vec<String> {
         self.keys().keys().cloned().collect()
     }
 
     /// The moment at which a read begins.
-    pub fn now(&self) -> u64 {
+    pub(crate) fn now(&self) -> u64 {
         self.tick()
     }
 
     /// Judges a read that began at `began` and has just ended. Gives what it saw.
-    pub fn judge(&self, key: &str, began: u64, seen: &Answer) -> Result<Option<Value>, String> {
+    pub(crate) fn judge(&self, key: &str, began: u64, seen: &Answer) -> Result<Option<Value>, String> {
         let writes = self.keys().get(key).cloned().unwrap_or_else(|| vec![Write::nothing()]);
         let tell = |what: &str| {
             let known: Vec<String> = writes
@@ -134,7 +128,7 @@ impl History {
     }
 
     /// After a restart, nothing is under way: what was seen is decided.
-    pub fn settle(&self, key: &str, value: Option<Value>) {
+    pub(crate) fn settle(&self, key: &str, value: Option<Value>) {
         let began = self.tick();
         let ended = Some(self.tick());
         self.keys().insert(key.to_owned(), vec![Write { value, began, ended }]);

@@ -13,7 +13,7 @@ use tokio::sync::Barrier;
 
 use crate::books;
 use crate::history::History;
-use crate::support::reaper_is_idle;
+use crate::support::{METRICS, reaper_is_idle};
 use crate::value::{Run, Value, md5_hex};
 
 const CLIENTS: u64 = 50;
@@ -23,6 +23,7 @@ async fn start() -> (Orchestrator, WireClient) {
         .directories(2)
         .factor(2)
         .bucket("races")
+        .more(METRICS)
         .more("write_path:\n  multipart:\n    enforce_min_part_size: false");
     let orchestrator = Orchestrator::start(config).await;
     let wire = orchestrator.wire();

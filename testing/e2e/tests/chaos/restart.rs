@@ -6,13 +6,14 @@ use testkit::wire::{Call, Wire, WireClient};
 use testkit::{ConfigBuilder, Orchestrator};
 
 use crate::books;
+use crate::support::METRICS;
 use crate::value::{Run, Value};
 
 const UPLOADS: u64 = 12;
 const LENGTH: usize = 600_000;
 
 fn config() -> ConfigBuilder {
-    ConfigBuilder::new().directories(2).factor(2).bucket("b")
+    ConfigBuilder::new().directories(2).factor(2).bucket("b").more(METRICS)
 }
 
 /// An upload that has sent half of its body.

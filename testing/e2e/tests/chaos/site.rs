@@ -9,21 +9,22 @@ use testkit::wire::{Answer, Call, SignedHead, Wire, WireClient};
 use testkit::{ConfigBuilder, Orchestrator};
 
 use crate::books;
+use crate::support::{METRICS, reaper_is_idle};
 
 /// How long what a refused request left may take to be cleaned up.
 const CLEAN_WITHIN: Duration = Duration::from_secs(30);
 /// The object that requests aim at.
-pub const WITNESS: &str = "/b/witness";
+pub(crate) const WITNESS: &str = "/b/witness";
 const DISKS: usize = 2;
 
 /// It, and what it held before.
-pub struct Site {
+pub(crate) struct Site {
     /// The process.
-    pub orchestrator: Orchestrator,
+    pub(crate) orchestrator: Orchestrator,
     /// Its client.
-    pub wire: WireClient,
+    pub(crate) wire: WireClient,
     /// An open upload for `/b/upload`, with part 1.
-    pub upload: String,
+    pub(crate) upload: String,
     before: World,
 }
 
@@ -37,17 +38,17 @@ struct World {
 }
 
 /// What happens to a request that is expected to be refused.
-pub type Refused = io::Result<Answer>;
+pub(crate) type Refused = io::Result<Answer>;
 
 impl Site {
     /// With the configuration that tests of bad input want.
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::start_with(ConfigBuilder::new()).await
     }
 
     /// With additions to it.
-    pub async fn start_with(config: ConfigBuilder) -> Self {
-        let config = config.directories(DISKS).factor(2).bucket("b");
+    pub(crate) async fn start_with(config: ConfigBuilder) -> Self {
+        let config = config.directories(DISKS).factor(2).bucket("b").more(METRICS);
         let orchestrator = Orchestrator::start(config).await;
         let wire = orchestrator.wire();
         let witness = Call::put(WITNESS, "the witness").header("x-amz-meta-kept", "yes");
@@ -62,18 +63,18 @@ impl Site {
     }
 
     /// Sends a call signed as it should be.
-    pub async fn send(&self, call: &Call) -> Refused {
+    pub(crate) async fn send(&self, call: &Call) -> Refused {
         self.wire.send(call).await
     }
 
     /// Sends a head and bytes as they stand.
-    pub async fn send_raw(&self, head: &SignedHead, body: &[u8], method: &str) -> Refused {
+    pub(crate) async fn send_raw(&self, head: &SignedHead, body: &[u8], method: &str) -> Refused {
         let bytes = [&head.bytes[..], body].concat();
         Wire::connect(&self.wire.address).await?.exchange(&bytes, method).await
     }
 
     /// Sends a call with its head changed after it was signed.
-    pub async fn tampered(&self, call: &Call, from: &str, to: &str) -> Refused {
+    pub(crate) async fn tampered(&self, call: &Call, from: &str, to: &str) -> Refused {
         let head = self.wire.signed(call);
         let text = String::from_utf8(head.bytes.clone()).expect("a head is text");
         assert!(text.contains(from), "{from} is not in {text}");
@@ -83,7 +84,7 @@ impl Site {
 
     /// Demands that a request was refused with one of these (`403 AccessDenied`, `416`, `closed`), and that
     /// it has changed nothing.
-    pub async fn check(&self, what: &str, expected: &[&str], outcome: Refused) {
+    pub(crate) async fn check(&self, what: &str, expected: &[&str], outcome: Refused) {
         let got = match &outcome {
             Err(_) => "closed".to_owned(),
             Ok(answer) => format!("{} {}", answer.status, answer.code()).trim_end().to_owned(),
@@ -94,7 +95,7 @@ impl Site {
     }
 
     /// Demands that nothing has changed, once the reaper has removed what never became visible.
-    pub async fn unchanged(&self, what: &str) {
+    pub(crate) async fn unchanged(&self, what: &str) {
         let deadline = instant_now() + CLEAN_WITHIN;
         loop {
             let now = World::look(&self.orchestrator, &self.wire, &self.upload).await;
@@ -115,7 +116,8 @@ impl Site {
     }
 
     /// Ends the process and proves its books.
-    pub async fn end(mut self) {
+    pub(crate) async fn end(mut self) {
+        reaper_is_idle(&self.wire).await;
         assert!(self.orchestrator.stop().await.success(), "a clean end");
         let backends = books::directories(self.orchestrator.folder(), DISKS).await;
         books::check(&self.orchestrator.folder().join("catalog.db"), &backends).await;

@@ -5,11 +5,14 @@ use std::time::Duration;
 use runtime::instant_now;
 use testkit::wire::WireClient;
 
+/// Lets the books be looked at from outside.
+pub(crate) const METRICS: &str = "telemetry:\n  metrics:\n    enabled: true";
+
 /// Longest wait for the reaper. Its metric is up to ten seconds old.
 const IDLE_WITHIN: Duration = Duration::from_secs(90);
 
 /// What decides everything random; `S3O_SEED` replays it.
-pub fn seed() -> u64 {
+pub(crate) fn seed() -> u64 {
     let seed = std::env::var("S3O_SEED").map_or_else(
         |_| runtime::Chance::from_os().next_u64(),
         |text| text.parse().expect("S3O_SEED is a number"),
@@ -19,7 +22,7 @@ pub fn seed() -> u64 {
 }
 
 /// Waits until nothing is left to delete.
-pub async fn reaper_is_idle(wire: &WireClient) {
+pub(crate) async fn reaper_is_idle(wire: &WireClient) {
     let deadline = instant_now() + IDLE_WITHIN;
     loop {
         let page = wire.plain("GET", "/metrics").await.success("metrics").text();

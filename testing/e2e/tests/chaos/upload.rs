@@ -12,7 +12,7 @@ const PARTS_MAX: u64 = 9;
 
 /// An upload that was acknowledged and not ended yet, as far as its worker knows.
 #[derive(Debug)]
-pub struct Upload {
+pub(crate) struct Upload {
     key: String,
     id: String,
     /// Parts that were acknowledged.
@@ -46,7 +46,7 @@ impl Upload {
 
 impl Worker {
     /// The next step of an upload.
-    pub async fn multipart(&mut self) -> Result<(), Stop> {
+    pub(crate) async fn multipart(&mut self) -> Result<(), Stop> {
         let Some(upload) = &self.upload else { return self.create().await };
         match self.chance.below(100) {
             0..15 if !upload.parts.is_empty() => self.complete().await,
@@ -107,7 +107,7 @@ impl Worker {
 
     /// After a restart: every acknowledged part is still there, and an ending that was not answered has
     /// happened as a whole or not at all. `seen` is what the keys hold.
-    pub async fn recover(&mut self, seen: &BTreeMap<String, Option<Value>>) -> Result<(), Stop> {
+    pub(crate) async fn recover(&mut self, seen: &BTreeMap<String, Option<Value>>) -> Result<(), Stop> {
         let Some(upload) = self.upload.take() else { return Ok(()) };
         let held = seen.get(&upload.key).cloned().flatten();
         let answer = self.wire.send(&upload.call("GET")).await?;
@@ -144,7 +144,7 @@ impl Worker {
     }
 
     /// Aborts what is open.
-    pub async fn give_up(&mut self) -> Result<(), Stop> {
+    pub(crate) async fn give_up(&mut self) -> Result<(), Stop> {
         if self.upload.is_some() { self.abort().await } else { Ok(()) }
     }
 }

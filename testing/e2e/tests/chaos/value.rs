@@ -8,16 +8,16 @@ use runtime::Chance;
 /// A run of bytes that its number and length decide. Two with different numbers differ in every stretch of
 /// eight bytes, so that no mixture of them passes for one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Run {
+pub(crate) struct Run {
     /// What decides its bytes.
-    pub number: u64,
+    pub(crate) number: u64,
     /// How many there are.
-    pub length: usize,
+    pub(crate) length: usize,
 }
 
 impl Run {
     /// The bytes.
-    pub fn bytes(self) -> Vec<u8> {
+    pub(crate) fn bytes(self) -> Vec<u8> {
         let chance = Chance::seeded(self.number);
         let mut bytes = Vec::with_capacity(self.length + 8);
         while bytes.len() < self.length {
@@ -30,21 +30,21 @@ impl Run {
 
 /// What a key holds: one run, or the parts of a multipart upload.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Value {
+pub(crate) struct Value {
     /// The runs, in order.
-    pub runs: Vec<Run>,
+    pub(crate) runs: Vec<Run>,
     /// The entity tag, with its quotes.
-    pub etag: String,
+    pub(crate) etag: String,
 }
 
 impl Value {
     /// What a plain PUT of this run leaves.
-    pub fn of(run: Run) -> Self {
+    pub(crate) fn of(run: Run) -> Self {
         Self { runs: vec![run], etag: format!("\"{}\"", md5_hex(&run.bytes())) }
     }
 
     /// What completing these parts leaves.
-    pub fn of_parts(runs: Vec<Run>) -> Self {
+    pub(crate) fn of_parts(runs: Vec<Run>) -> Self {
         let mut digests = Vec::new();
         for run in &runs {
             digests.extend_from_slice(&Md5::digest(run.bytes()));
@@ -54,7 +54,7 @@ impl Value {
     }
 
     /// The bytes.
-    pub fn bytes(&self) -> Vec<u8> {
+    pub(crate) fn bytes(&self) -> Vec<u8> {
         self.runs.iter().flat_map(|run| run.bytes()).collect()
     }
 }
@@ -68,6 +68,6 @@ impl fmt::Debug for Value {
 }
 
 /// The MD5 of bytes, in hex.
-pub fn md5_hex(bytes: &[u8]) -> String {
+pub(crate) fn md5_hex(bytes: &[u8]) -> String {
     hex::encode(Md5::digest(bytes))
 }

@@ -12,19 +12,19 @@ use crate::upload::Upload;
 use crate::value::{Run, Value};
 
 /// The bucket of most keys.
-pub const BUCKET: &str = "chaos";
+pub(crate) const BUCKET: &str = "chaos";
 /// Another, which copies go to as well.
-pub const OTHER: &str = "other";
+pub(crate) const OTHER: &str = "other";
 /// Keys of each worker alone, so that it knows what they hold.
 const OWN_KEYS: u64 = 5;
 /// Keys that all workers write at once.
 const SHARED_KEYS: u64 = 6;
 /// Objects that are written once, to be copied.
-pub const FIXED: u64 = 6;
+pub(crate) const FIXED: u64 = 6;
 
 /// Why a worker stopped.
 #[derive(Debug)]
-pub enum Stop {
+pub(crate) enum Stop {
     /// The server is gone.
     Gone(#[expect(dead_code, reason = "for people who read a failed test")] io::Error),
     /// The server did what it must not.
@@ -39,17 +39,17 @@ impl From<io::Error> for Stop {
 
 /// One client.
 #[derive(Debug)]
-pub struct Worker {
+pub(crate) struct Worker {
     /// Its number, which its keys begin with.
-    pub number: u64,
+    pub(crate) number: u64,
     /// Where it sends requests to.
-    pub wire: WireClient,
+    pub(crate) wire: WireClient,
     /// What all clients know.
-    pub history: Arc<History>,
+    pub(crate) history: Arc<History>,
     /// Its multipart upload, where one is open.
-    pub upload: Option<Upload>,
+    pub(crate) upload: Option<Upload>,
     /// What decides what it does.
-    pub chance: Chance,
+    pub(crate) chance: Chance,
     count: u64,
 }
 
@@ -59,20 +59,20 @@ fn number(worker: u64, count: u64) -> u64 {
 }
 
 /// The value of a fixed object.
-pub fn fixed(index: u64) -> (String, Value) {
+pub(crate) fn fixed(index: u64) -> (String, Value) {
     let length = [0, 1, 700, 65_536, 70_001, 1_300_000][usize::try_from(index % 6).unwrap_or(0)];
     (format!("/{BUCKET}/fixed/{index}"), Value::of(Run { number: number(1000, index), length }))
 }
 
 impl Worker {
     /// A worker with a seed of its own.
-    pub fn new(number: u64, seed: u64, wire: WireClient, history: Arc<History>) -> Self {
+    pub(crate) fn new(number: u64, seed: u64, wire: WireClient, history: Arc<History>) -> Self {
         let chance = Chance::seeded(seed ^ (number + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
         Self { number, wire, history, upload: None, chance, count: 0 }
     }
 
     /// Works until something stops it.
-    pub async fn run(&mut self) -> Stop {
+    pub(crate) async fn run(&mut self) -> Stop {
         loop {
             if let Err(stop) = self.step().await {
                 return stop;
@@ -95,7 +95,7 @@ impl Worker {
     }
 
     /// A key that only this worker writes.
-    pub fn own_key(&self) -> String {
+    pub(crate) fn own_key(&self) -> String {
         let bucket = if self.chance.happens(0.1) { OTHER } else { BUCKET };
         format!("/{bucket}/own/{}/{}", self.number, self.chance.below(OWN_KEYS))
     }
@@ -105,7 +105,7 @@ impl Worker {
     }
 
     /// Bytes that nobody has written before: mostly few, now and then many.
-    pub fn new_run(&mut self) -> Run {
+    pub(crate) fn new_run(&mut self) -> Run {
         self.count += 1;
         let length = match self.chance.below(100) {
             0..4 => 0,
@@ -149,7 +149,8 @@ impl Worker {
         let items: String = keys.iter().map(|key| format!("<Object><Key>{key}</Key></Object>")).collect();
         let call =
             Call::new("POST", &format!("/{BUCKET}")).flag("delete").body(format!("<Delete>{items}</Delete>"));
-        let call = call.header("content-md5", &content_md5(&call.body));
+        let digest = content_md5(&call.body);
+        let call = call.header("content-md5", &digest);
         let writes: Vec<UnderWay> =
             keys.iter().map(|key| self.history.begin(&format!("/{BUCKET}/{key}"), None)).collect();
         let answer = self.wire.send(&call).await?;
@@ -186,7 +187,7 @@ impl Worker {
     }
 
     /// Fails unless the answer has this status.
-    pub fn expect(&self, answer: &Answer, status: u16, call: &Call) -> Result<(), Stop> {
+    pub(crate) fn expect(&self, answer: &Answer, status: u16, call: &Call) -> Result<(), Stop> {
         if answer.status == status {
             return Ok(());
         }
@@ -196,7 +197,7 @@ impl Worker {
 }
 
 /// The value of `Content-MD5` for a body.
-pub fn content_md5(body: &[u8]) -> String {
+pub(crate) fn content_md5(body: &[u8]) -> String {
     use base64::Engine;
     use md5::{Digest, Md5};
 

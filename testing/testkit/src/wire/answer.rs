@@ -60,7 +60,6 @@ impl Answer {
     ///
     /// # Panics
     /// Where it is none, with what it is.
-    #[must_use]
     pub fn success(self, what: &str) -> Self {
         assert!((200..300).contains(&self.status), "{what}: {} {}", self.status, self.text());
         self

@@ -105,7 +105,7 @@ async fn a_creation_that_was_cut_short_begins_again() {
 }
 
 #[tokio::test]
-async fn a_newer_minor_schema_opens_and_a_newer_major_one_does_not() {
+async fn n75_a_newer_minor_schema_opens_and_a_newer_major_one_does_not() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("catalog.db");
     drop(open(&path).await.unwrap());

@@ -99,7 +99,7 @@ fn rows_for(conn: &Connection, prefix: &str, delimiter: Option<&str>, after: Opt
 }
 
 #[test]
-fn a_page_costs_the_page_and_not_the_bucket() {
+fn n73_a_page_costs_the_page_and_not_the_bucket() {
     for (folders, each) in [(300, 10), (300, 200), (2, 30_000)] {
         let conn = bucket(folders, each);
         let middle = Some(ListPosition::Key("all/00001/0000003".to_owned()));
