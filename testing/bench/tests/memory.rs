@@ -1,5 +1,7 @@
 //! Limits of memory, on the real binary: what a request holds does not depend on what it carries.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 

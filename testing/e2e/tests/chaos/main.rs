@@ -1,5 +1,7 @@
 //! Crashes, races and hostile clients, against the real process.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod bad_bodies;
 mod bad_requests;
 mod books;
