@@ -14,6 +14,7 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 
 use crate::health::{Health, plain};
+use crate::lingering::Lingering;
 use crate::metrics::MetricsPage;
 use crate::server::Answer;
 
@@ -82,7 +83,11 @@ impl Answer for Front {
         let version = request.version();
         let mut response = match (self.own_answer(&request).await, self.gateway.get()) {
             (Some(answer), _) => whole(&request, answer),
-            (None, Some(gateway)) => gateway.call(request, peer).await.map(AnswerBody::S3),
+            (None, Some(gateway)) => {
+                let (parts, body) = request.into_parts();
+                let body = Lingering::new(body, &parts.headers);
+                gateway.call(Request::from_parts(parts, body), peer).await.map(AnswerBody::S3)
+            }
             (None, None) => starting(&request),
         };
         if version < Version::HTTP_2 && !self.health.is_ready() {

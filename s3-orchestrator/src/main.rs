@@ -5,6 +5,7 @@ mod commands;
 mod connection;
 mod front;
 mod health;
+mod lingering;
 mod logging;
 mod memory;
 mod metrics;

@@ -278,6 +278,14 @@ def presigned():
     equal(web("GET", url)[0], 404, "status after the delete")
 
 
+def early_refusals():
+    """refusals reach a client that sends all of its body before it looks for an answer"""
+    url = s3.generate_presigned_url("put_object", {"Bucket": BUCKET, "Key": "early"}).replace("early", "other")
+    for size in (0, 1000, MIB, 8 * MIB):
+        status, text, _ = web("PUT", url, data(size))
+        check(status == 403 and b"<Code>SignatureDoesNotMatch</Code>" in text, f"{size} bytes: {status} {text}")
+
+
 def form(fields, body, file_name="a file.bin"):
     """A browser's upload form."""
     border = uuid.UUID(int=CHANCE.getrandbits(128)).hex
@@ -357,4 +365,4 @@ def races():
         check(all(watcher.result() for watcher in watchers), "a watcher saw nothing")
 
 
-run([transfers, multipart, multipart_refused, multipart_checksums, part_copies, lists, deletes, presigned, forms, races])
+run([transfers, multipart, multipart_refused, multipart_checksums, part_copies, lists, deletes, presigned, early_refusals, forms, races])
