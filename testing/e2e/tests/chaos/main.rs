@@ -1,5 +1,7 @@
 //! Crashes, races and hostile clients, against the real process.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod bad_bodies;
 mod bad_requests;
 mod books;

@@ -111,7 +111,7 @@ async fn conditional_deletes_race_conditional_overwrites() {
         let first =
             wire.ask(&Call::put(&key, format!("first {round}"))).await.success("put").etag().to_owned();
         let answers = all_at_once(&wire, |client| {
-            let call = if client % 2 == 0 {
+            let call = if client.is_multiple_of(2) {
                 Call::new("DELETE", &key)
             } else {
                 Call::put(&key, format!("{client}"))
@@ -129,7 +129,7 @@ async fn conditional_deletes_race_conditional_overwrites() {
         // A conditional write to a key that is gone is answered 404, one to another state 412.
         assert_eq!(winners.len(), 1, "{key}: {statuses:?}");
         let held = wire.ask(&Call::get(&key)).await;
-        if winners[0] % 2 == 0 {
+        if winners[0].is_multiple_of(2) {
             assert_eq!(held.status, 404, "the delete had won");
         } else {
             assert_eq!(held.text(), winners[0].to_string(), "the overwrite had won");
