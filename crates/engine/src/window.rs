@@ -3,7 +3,7 @@
 //! One producer, one reader per target. Bytes are shared, not copied. The body's last byte is held back
 //! until [`Window::release`]: no target can have stored a body that was not proved. A body that fits the
 //! window stays whole in it, so that a target that fails can be replaced; of a longer one only the first
-//! quarter of a window is kept for that.
+//! half of a window is kept for that.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -52,7 +52,7 @@ impl Window {
     pub(crate) fn new(length: u64, capacity: u64) -> Self {
         // Without room for a byte nothing would ever come in.
         let capacity = capacity.max(1);
-        let kept_whole = if length <= capacity { length } else { capacity / 4 };
+        let kept_whole = if length <= capacity { length } else { capacity / 2 };
         let state = State {
             length,
             capacity,

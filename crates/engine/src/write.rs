@@ -167,7 +167,9 @@ impl BodyWriter<'_> {
         size: u64,
         last: Option<bool>,
     ) -> Result<(Vec<BackendName>, Option<Proof>), EngineError> {
-        let window = Window::new(size, self.shared.settings.window_bytes);
+        // What a body was granted covers more than what lies in the window: chunks on their way to a digest,
+        // in the drivers' hands, and the unused ends of the buffers that chunks were read into.
+        let window = Window::new(size, (self.shared.settings.window_bytes / 2).max(1));
         let blob = self.shared.ids.blob();
         let mut targets = self.reserve(blob, size, window.clone()).await?;
         let mut blocks = BlockHasher::new();

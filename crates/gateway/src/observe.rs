@@ -112,7 +112,13 @@ impl Ticket {
             access_key: None,
             error: None,
         };
-        Self { record, bytes_in: Arc::default(), place: [None, None], started: runtime::instant_now(), observer }
+        Self {
+            record,
+            bytes_in: Arc::default(),
+            place: [None, None],
+            started: runtime::instant_now(),
+            observer,
+        }
     }
 }
 

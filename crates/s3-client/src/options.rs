@@ -96,7 +96,7 @@ pub struct PoolOptions {
     /// For how long an idle connection is kept. Below the patience of servers, so that it is rarely they
     /// who close first.
     pub idle_timeout: Duration,
-    /// Largest read buffer of one connection, in bytes.
+    /// Largest read buffer of one connection, in bytes; it gathers as much of a body that goes out.
     pub read_buffer_bytes_max: usize,
 }
 
@@ -106,7 +106,7 @@ impl Default for PoolOptions {
             connections_max: 200,
             idle_max: 100,
             idle_timeout: Duration::from_secs(15),
-            read_buffer_bytes_max: 256 * 1024,
+            read_buffer_bytes_max: 128 * 1024,
         }
     }
 }

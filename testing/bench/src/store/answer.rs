@@ -52,7 +52,7 @@ async fn put(objects: &Objects, bucket: &str, key: &str, request: Request<Incomi
     let mut intake = Intake::new(objects);
     while let Some(frame) = body.frame().await {
         match frame.map(Frame::into_data) {
-            Ok(Ok(bytes)) => intake.push(bytes),
+            Ok(Ok(bytes)) => intake.push(bytes).await,
             Ok(Err(_)) => {}
             Err(_) => return error(StatusCode::BAD_REQUEST, "IncompleteBody"),
         }

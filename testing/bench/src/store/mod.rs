@@ -10,6 +10,7 @@ mod xml;
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
@@ -39,9 +40,17 @@ impl Store {
     /// # Panics
     /// Where the machine has no free port.
     pub async fn start() -> Self {
+        Self::start_slow(Duration::ZERO).await
+    }
+
+    /// Starts one that pauses before it takes the next MiB of a body.
+    ///
+    /// # Panics
+    /// Where the machine has no free port.
+    pub async fn start_slow(pause: Duration) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("the machine has a free port");
         let endpoint = format!("http://{}", listener.local_addr().expect("a bound listener has an address"));
-        let objects = Arc::new(Objects::default());
+        let objects = Arc::new(Objects::new(pause));
         let task = runtime::spawn(accept(listener, Arc::clone(&objects)));
         Self { endpoint, objects, _task: task }
     }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
@@ -34,6 +35,8 @@ pub(super) struct Objects {
     buckets: Mutex<HashMap<String, BTreeMap<String, Object>>>,
     shared: Mutex<Shared>,
     etags: AtomicU64,
+    /// Before the next MiB of a body is taken.
+    pause: Duration,
 }
 
 #[derive(Debug, Default)]
@@ -43,6 +46,10 @@ struct Shared {
 }
 
 impl Objects {
+    pub(super) fn new(pause: Duration) -> Self {
+        Self { pause, ..Self::default() }
+    }
+
     pub(super) fn put(
         &self,
         bucket: &str,
@@ -117,12 +124,15 @@ impl<'a> Intake<'a> {
         Self { objects, pieces: Vec::new(), open: BytesMut::new() }
     }
 
-    pub(super) fn push(&mut self, mut chunk: Bytes) {
+    pub(super) async fn push(&mut self, mut chunk: Bytes) {
         while !chunk.is_empty() {
             let length = chunk.len().min(PIECE_BYTES - self.open.len());
             self.open.extend_from_slice(&chunk.split_to(length));
             if self.open.len() == PIECE_BYTES {
                 self.close();
+                if !self.objects.pause.is_zero() {
+                    runtime::sleep(self.objects.pause).await;
+                }
             }
         }
     }
