@@ -1,6 +1,6 @@
 //! Crashes, races and hostile clients, against the real process.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod bad_bodies;
 mod bad_requests;

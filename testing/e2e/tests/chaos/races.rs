@@ -111,7 +111,7 @@ async fn conditional_deletes_race_conditional_overwrites() {
         let first =
             wire.ask(&Call::put(&key, format!("first {round}"))).await.success("put").etag().to_owned();
         let answers = all_at_once(&wire, |client| {
-            let call = if client % 2 == 0 {
+            let call = if client.is_multiple_of(2) {
                 Call::new("DELETE", &key)
             } else {
                 Call::put(&key, format!("{client}"))

@@ -89,6 +89,7 @@ impl Site {
             Err(_) => "closed".to_owned(),
             Ok(answer) => format!("{} {}", answer.status, answer.code()).trim_end().to_owned(),
         };
+        println!("{what}: {got}");
         let text = outcome.as_ref().map(Answer::text).unwrap_or_default();
         assert!(expected.contains(&got.as_str()), "{what}: expected {expected:?}, got {got}: {text:?}");
         self.unchanged(what).await;
