@@ -21,6 +21,9 @@ const SMALL_BUDGET: &str = "128MB";
 const SMALL_CONTAINER: u64 = 512 * MIB;
 const PART_BYTES: u64 = 64 * MIB;
 
+/// One test at a time: each keeps the machine busy by itself.
+static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 fn backends(store: &Store, count: usize) -> Vec<Behind> {
     (0..count).map(|index| Behind::S3(Box::new(store.options(&bucket(index))))).collect()
 }
@@ -44,6 +47,7 @@ fn lengths(store: &Store, bucket: &str) -> BTreeMap<u64, usize> {
 }
 
 async fn check_thirty_two_uploads(second_pauses: Duration) {
+    let _turn = TURN.lock().await;
     let stores = [Store::start().await, Store::start_slow(second_pauses).await];
     let behind = stores.iter().map(|store| Behind::S3(Box::new(store.options("bucket"))));
     let options = ProductOptions { backends: behind.collect(), factor: 2, ..ProductOptions::default() };
@@ -93,6 +97,7 @@ fn check_peak(product: &Product) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_put_of_5_gib_fits_a_container_of_512_mib() {
+    let _turn = TURN.lock().await;
     let store = Store::start().await;
     let product = small_product(&store).await;
     let client = S3Client::new(product.options()).unwrap();
@@ -110,6 +115,7 @@ async fn a_put_of_5_gib_fits_a_container_of_512_mib() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_multipart_upload_of_5_gib_fits_a_container_of_512_mib() {
+    let _turn = TURN.lock().await;
     let store = Store::start().await;
     let product = small_product(&store).await;
     let client = S3Client::new(product.options()).unwrap();
