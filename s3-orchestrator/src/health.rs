@@ -1,8 +1,10 @@
 //! Whether this process lives, and whether it wants requests.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
+use catalog::Breakers;
 use http::{Response, StatusCode, header};
 use runtime::{Phase, Shutdown};
 
@@ -11,17 +13,29 @@ use runtime::{Phase, Shutdown};
 pub(crate) struct Health {
     started: AtomicBool,
     shutdown: Shutdown,
+    catalog: OnceLock<Breakers>,
 }
 
 impl Health {
     /// Not ready yet.
     pub(crate) fn new(shutdown: Shutdown) -> Self {
-        Self { started: AtomicBool::new(false), shutdown }
+        Self { started: AtomicBool::new(false), shutdown, catalog: OnceLock::new() }
     }
 
     /// Start-up is complete.
     pub(crate) fn set_started(&self) {
         self.started.store(true, Ordering::Release);
+    }
+
+    /// From now on, the catalog is part of what lives.
+    pub(crate) fn watch(&self, catalog: Breakers) {
+        // A process has one catalog.
+        let _ = self.catalog.set(catalog);
+    }
+
+    /// Whether the catalog counts as gone. The locks behind this are held for a few instructions, whatever happens.
+    fn is_degraded(&self) -> bool {
+        self.catalog.get().is_some_and(Breakers::is_any_open)
     }
 
     /// Whether a load balancer should send requests here.
@@ -32,6 +46,7 @@ impl Health {
     /// The answer for a path, where it is one of ours. Asks nobody, waits for nothing.
     pub(crate) fn answer(&self, path: &str) -> Option<Response<Bytes>> {
         let (status, text) = match path {
+            "/health" if self.is_degraded() => (StatusCode::OK, "{\"status\":\"degraded\"}"),
             "/health" => (StatusCode::OK, "{\"status\":\"ok\"}"),
             "/health/ready" if self.is_ready() => (StatusCode::OK, "{\"status\":\"ready\"}"),
             "/health/ready" => (StatusCode::SERVICE_UNAVAILABLE, "{\"status\":\"not ready\"}"),
@@ -53,6 +68,8 @@ pub(crate) fn plain(status: StatusCode, kind: &'static str, body: impl Into<Byte
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
 
     #[test]
@@ -70,5 +87,22 @@ mod tests {
         shutdown.advance(Phase::NotReady);
         check(503);
         assert_eq!(status("/healthy"), None);
+    }
+
+    #[test]
+    fn a_catalog_that_is_gone_degrades_and_does_not_kill() {
+        let health = Health::new(Shutdown::new());
+        health.set_started();
+        let breaker = |name| {
+            let options = runtime::BreakerOptions::default();
+            runtime::Breaker::new(name, options, runtime::Chance::seeded(1), Arc::new(runtime::Unwatched))
+        };
+        let catalog = Breakers { reads: breaker("reads"), writes: breaker("writes") };
+        health.watch(catalog.clone());
+        let body = |path| health.answer(path).map(|answer| (answer.status().as_u16(), answer.into_body()));
+        assert_eq!(body("/health"), Some((200, Bytes::from("{\"status\":\"ok\"}"))));
+        catalog.writes.trip(None);
+        assert_eq!(body("/health"), Some((200, Bytes::from("{\"status\":\"degraded\"}"))));
+        assert_eq!(body("/health/ready").unwrap().0, 200);
     }
 }

@@ -11,10 +11,10 @@ use std::sync::Arc;
 
 use ::config::{Backend as BackendConfig, Config};
 use catalog::sqlite::{Options, Sqlite, WhenHeld};
-use catalog::{BackendSpec, Catalog};
+use catalog::{BackendSpec, Breakers, Catalog, CircuitBreaker};
 use engine::{Engine, Parts, Settings, Strategy};
 use gateway::Gateway;
-use runtime::{Chance, Clock, Ids, Task};
+use runtime::{Breaker, BreakerOptions, Chance, Clock, Ids, Task};
 use types::{BackendName, BucketName};
 
 use crate::memory;
@@ -26,6 +26,8 @@ pub(crate) struct House {
     pub gateway: Gateway,
     /// Works in the background until it is dropped.
     pub background: Background,
+    /// Know whether the catalog answers.
+    pub catalog: Breakers,
 }
 
 /// What works in the background, and the catalog that it works on.
@@ -42,7 +44,7 @@ pub(crate) async fn build(config: &Config, metrics: &Metrics) -> Result<House, S
     let clock = Clock::system();
     let chance = Chance::from_os();
     let ids = Ids::new(clock.clone(), chance.clone());
-    let catalog = open_catalog(config, &ids).await?;
+    let (catalog, breakers) = guard(open_catalog(config, &ids).await?, config, metrics, &chance);
     let identity = catalog.identity().await?;
     // Whatever is in the catalog was attached before it got there: see `attach` below.
     let known: HashSet<BackendName> = catalog.charged().await?.into_iter().map(|(_, name, _)| name).collect();
@@ -51,6 +53,7 @@ pub(crate) async fn build(config: &Config, metrics: &Metrics) -> Result<House, S
         known,
         chance: chance.clone(),
         metrics: Arc::clone(&metrics.backends),
+        breakers: Arc::clone(&metrics.breakers),
         patience: config.server.backend_timeout,
     };
     let (opened, mut tasks) = Arc::new(opener).open_all(config).await?;
@@ -77,7 +80,7 @@ pub(crate) async fn build(config: &Config, metrics: &Metrics) -> Result<House, S
     let directory = s3::directory(config, bucket_ids, identity.deployment.timestamp())?;
     let observer = Arc::clone(&metrics.requests) as Arc<dyn gateway::Observer>;
     let gateway = Gateway::new(engine.clone(), directory, s3::options(config), (clock, chance), observer);
-    Ok(House { gateway, background: Background { tasks, _engine: engine } })
+    Ok(House { gateway, background: Background { tasks, _engine: engine }, catalog: breakers })
 }
 
 impl Background {
@@ -92,6 +95,31 @@ async fn open_catalog(config: &Config, ids: &Ids) -> Result<Arc<dyn Catalog>, St
     Ok(Arc::new(Sqlite::open(&config.database.path, options).await?))
 }
 
+/// Leaves the catalog alone while it is gone.
+fn guard(
+    catalog: Arc<dyn Catalog>,
+    config: &Config,
+    metrics: &Metrics,
+    chance: &Chance,
+) -> (Arc<dyn Catalog>, Breakers) {
+    let settings = &config.circuit_breaker;
+    let breaker = |name| {
+        let options = BreakerOptions {
+            failures_max: settings.failure_threshold,
+            open_for: settings.open_timeout,
+            ..BreakerOptions::default()
+        };
+        let watch = Arc::clone(&metrics.breakers) as Arc<dyn runtime::BreakerWatch>;
+        let breaker = Breaker::new(name, options, chance.clone(), watch);
+        metrics.breakers.follow(&breaker);
+        breaker
+    };
+    // The first name is the one that dashboards know.
+    let breakers = Breakers { reads: breaker("database"), writes: breaker("database_writes") };
+    metrics.degraded.watch(breakers.clone());
+    (Arc::new(CircuitBreaker::new(catalog, breakers.clone())), breakers)
+}
+
 fn spec(backend: &BackendConfig) -> BackendSpec {
     let late_arrival_ms = u64::try_from(backend.late_arrival_bound.as_millis()).unwrap_or(u64::MAX);
     BackendSpec { name: backend.name.clone(), late_arrival_ms }
@@ -102,7 +130,7 @@ fn quotas(config: &Config) -> BTreeMap<BackendName, u64> {
 }
 
 fn settings(config: &Config) -> Settings {
-    let server = &config.server;
+    let (server, resilience) = (&config.server, &config.circuit_breaker);
     let strategy = match config.routing_strategy {
         ::config::Strategy::Pack => Strategy::Pack,
         ::config::Strategy::Spread => Strategy::Spread,
@@ -118,6 +146,7 @@ fn settings(config: &Config) -> Settings {
         stall_timeout: config.write_path.stall_timeout,
         part_bytes_min: if enforced { defaults.part_bytes_min } else { 0 },
         object_bytes_max: Some(server.max_object_size.bytes()),
+        remembered_bytes: if resilience.degraded_reads_enabled { resilience.cache_size.bytes() } else { 0 },
         ..defaults
     }
 }

@@ -1,8 +1,10 @@
 //! The trait that every store implements, and its words.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use runtime::Breaker;
 use types::{BackendName, ByteRange, ReplicaPath, Timestamp};
 
 use crate::{BackendError, Body, ByteStream};
@@ -22,13 +24,19 @@ pub trait Backend: Send + Sync + 'static {
     /// What this backend can do.
     fn profile(&self) -> Profile;
 
+    /// What knows whether it is worth asking at present, where something does. A decorator passes it on.
+    fn breaker(&self) -> Option<&Arc<Breaker>> {
+        None
+    }
+
     /// Stores a body. On `Ok` the bytes survive a crash of the backend as far as it promises any.
     ///
     /// # Errors
     /// [`ErrorKind::BadBody`](crate::ErrorKind::BadBody) where the body failed (nothing is visible at the
     /// path then), [`ErrorKind::OutOfSpace`](crate::ErrorKind::OutOfSpace),
-    /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) only where it is certain that nothing was
-    /// stored or will be, else [`ErrorKind::Unknown`](crate::ErrorKind::Unknown).
+    /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) and
+    /// [`ErrorKind::Refused`](crate::ErrorKind::Refused) only where it is certain that nothing was stored or
+    /// will be, else [`ErrorKind::Unknown`](crate::ErrorKind::Unknown).
     async fn put(
         &self,
         path: &ReplicaPath,

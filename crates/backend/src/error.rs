@@ -43,6 +43,8 @@ pub enum ErrorKind {
     Corrupt,
     /// The operation or argument is not possible on this backend.
     Unsupported,
+    /// The backend refused this one request, and nothing was done: it says nothing about the next one.
+    Refused,
 }
 
 /// What a caller may do next.
@@ -56,6 +58,17 @@ pub enum Reaction {
     Abandon,
 }
 
+/// What an operation's end tells of the backend as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is there.
+    Answered,
+    /// It is not, or refuses us altogether.
+    Failed,
+    /// Nothing: it befell one object, or our own side.
+    Nothing,
+}
+
 impl ErrorKind {
     /// What a caller may do next. The only place that decides about retries.
     #[must_use]
@@ -65,8 +78,20 @@ impl ErrorKind {
                 Reaction::GiveUp
             }
             Self::Throttled { retry_after } => Reaction::RetryAfter(retry_after),
-            Self::Unavailable | Self::Corrupt => Reaction::RetryAfter(None),
+            Self::Unavailable | Self::Corrupt | Self::Refused => Reaction::RetryAfter(None),
             Self::Unknown => Reaction::Abandon,
+        }
+    }
+
+    /// What it tells of the backend as a whole. The only place that decides what counts against it.
+    #[must_use]
+    pub fn verdict(self) -> Verdict {
+        match self {
+            // It is there, and says what it has to say.
+            Self::NotFound | Self::OutOfSpace => Verdict::Answered,
+            // Wrong credentials are wrong for every request; throttled is what is left after retries.
+            Self::Denied | Self::Throttled { .. } | Self::Unavailable | Self::Unknown => Verdict::Failed,
+            Self::BadBody | Self::Corrupt | Self::Unsupported | Self::Refused => Verdict::Nothing,
         }
     }
 
@@ -83,6 +108,7 @@ impl ErrorKind {
             Self::BadBody => "bad_body",
             Self::Corrupt => "corrupt",
             Self::Unsupported => "unsupported",
+            Self::Refused => "refused",
         }
     }
 }

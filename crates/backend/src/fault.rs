@@ -265,6 +265,10 @@ impl Backend for FaultBackend {
         self.inner.profile()
     }
 
+    fn breaker(&self) -> Option<&Arc<runtime::Breaker>> {
+        self.inner.breaker()
+    }
+
     async fn put(
         &self,
         path: &ReplicaPath,

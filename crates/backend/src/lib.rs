@@ -7,6 +7,7 @@
 
 mod attach;
 mod body;
+mod breaker;
 mod contract;
 mod directory;
 mod error;
@@ -22,11 +23,12 @@ mod timeout;
 
 pub use attach::{AttachError, Attached, Claim, attach};
 pub use body::{Body, BodyError, ByteStream, collect};
+pub use breaker::CircuitBreaker;
 pub use contract::{
     Backend, Deleted, Download, Entry, ListPage, MetadataEntry, Profile, PutOptions, PutReceipt, Stat,
 };
 pub use directory::{DirectoryBackend, DirectoryOptions};
-pub use error::{BackendError, ErrorKind, Reaction};
+pub use error::{BackendError, ErrorKind, Reaction, Verdict};
 pub use fault::{Fault, FaultBackend, Faults};
 pub use memory::MemoryBackend;
 pub use meter::{Direction, Meter, MeterSink, Outcome};

@@ -106,6 +106,10 @@ impl Backend for Meter {
         self.inner.profile()
     }
 
+    fn breaker(&self) -> Option<&Arc<runtime::Breaker>> {
+        self.inner.breaker()
+    }
+
     async fn put(
         &self,
         path: &ReplicaPath,

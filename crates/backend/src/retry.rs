@@ -115,6 +115,10 @@ impl Backend for Retry {
         self.inner.profile()
     }
 
+    fn breaker(&self) -> Option<&Arc<runtime::Breaker>> {
+        self.inner.breaker()
+    }
+
     async fn put(
         &self,
         path: &ReplicaPath,

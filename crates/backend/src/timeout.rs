@@ -161,6 +161,10 @@ impl Backend for Timeout {
         self.inner.profile()
     }
 
+    fn breaker(&self) -> Option<&Arc<runtime::Breaker>> {
+        self.inner.breaker()
+    }
+
     async fn put(
         &self,
         path: &ReplicaPath,

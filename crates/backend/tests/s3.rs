@@ -137,7 +137,7 @@ async fn check(
 
 #[tokio::test]
 async fn answers_become_what_the_caller_must_do() {
-    use ErrorKind::{Denied, OutOfSpace, Throttled, Unavailable, Unknown};
+    use ErrorKind::{Denied, OutOfSpace, Refused, Throttled, Unavailable, Unknown};
     let slow = Throttled { retry_after: Some(Duration::from_secs(3)) };
     check("", Unknown, Unavailable, Unknown, Unknown).await;
     check("nonsense\r\n\r\n", Unknown, Unavailable, Unknown, Unknown).await;
@@ -146,14 +146,7 @@ async fn answers_become_what_the_caller_must_do() {
     check("HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n", Denied, Denied, Denied, Denied).await;
     check("HTTP/1.1 507 Full\r\nContent-Length: 0\r\n\r\n", OutOfSpace, OutOfSpace, OutOfSpace, OutOfSpace)
         .await;
-    check(
-        "HTTP/1.1 409 Later\r\nContent-Length: 0\r\n\r\n",
-        Unavailable,
-        Unavailable,
-        Unavailable,
-        Unavailable,
-    )
-    .await;
+    check("HTTP/1.1 409 Later\r\nContent-Length: 0\r\n\r\n", Refused, Refused, Refused, Refused).await;
     let answer = "HTTP/1.1 503 Slow\r\nRetry-After: 3\r\nContent-Length: 35\r\n\r\n<Error><Code>SlowDown</Code></Error";
     check(answer, slow, slow, slow, slow).await;
 }

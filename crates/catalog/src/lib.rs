@@ -5,6 +5,8 @@
 //! keep are written down in `docs/catalog.md`; one suite (`suite`) and a small reference model hold every
 //! implementation to them. There is no SQL outside this crate and no HTTP inside it.
 
+mod breaker;
+mod decorated;
 mod error;
 mod journal;
 #[cfg(test)]
@@ -16,6 +18,8 @@ pub mod sqlite;
 pub mod suite;
 mod words;
 
+pub use breaker::{Breakers, CircuitBreaker};
+pub use decorated::{Around, Decorated, Verb};
 pub use error::{CatalogError, Refusal};
 pub use roles::{Catalog, Deployment, Ledger, Objects, Reaping, Uploads, Writes};
 pub use words::list::{ListPage, ListPosition, ListQuery, Listed, ListedObject};

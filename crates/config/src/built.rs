@@ -51,7 +51,7 @@ const FEATURES: &[(Feature, &str, bool)] = &[
     (Feature::EgressLimit, "limits on egress", false),
     (Feature::IngressLimit, "limits on ingress", false),
     (Feature::RequestPools, "limits on kinds of requests", false),
-    (Feature::BackendBreaker, "circuit breakers of backends", false),
+    (Feature::BackendBreaker, "circuit breakers of backends", true),
     (Feature::Cors, "CORS", false),
     (Feature::RootCredential, "the root credential", false),
     (Feature::DefaultChain, "credentials from the environment of a provider", false),
@@ -92,7 +92,6 @@ use Standing::{Needs, Superseded, Waits};
 
 const REPAIR: &str = "replicas are written with each object, but this release does not make lost ones again";
 const BROADCAST: &str = "no backend is searched for objects that the catalog does not name";
-const CATALOG: &str = "SQLite is part of this process and does not fail apart from it";
 const POOLS: &str = "it says how limits are counted";
 
 /// Keys that are not simply honoured. A key that is not listed stands as the section around it does.
@@ -137,7 +136,13 @@ const STANDINGS: &[(&str, Standing)] = &[
     ("write_path.pending_pattern", Superseded("the catalog names every write before its first byte is sent")),
     ("circuit_breaker.parallel_broadcast", Superseded(BROADCAST)),
     ("circuit_breaker.degraded_broadcast_parallelism", Superseded(BROADCAST)),
-    ("circuit_breaker", Waits(Feature::Postgres, CATALOG)),
+    (
+        "circuit_breaker.cache_ttl",
+        Waits(
+            Feature::Postgres,
+            "this process alone writes to its SQLite catalog, so what it knows does not age",
+        ),
+    ),
     ("backend_circuit_breaker", Needs(Feature::BackendBreaker)),
     ("cleanup_queue.concurrency", Superseded("a backend deletes a thousand objects with one request")),
     (

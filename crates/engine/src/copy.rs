@@ -5,6 +5,7 @@ use types::{ByteRange, ETag};
 
 use crate::digest::md5_of;
 use crate::engine::{Engine, Shared};
+use crate::recent::Forgetting;
 use crate::{CopyObject, CopyPart, EngineError, Source, Stored, StoredPart};
 
 /// How often a copy starts over because its source changed under it.
@@ -33,10 +34,13 @@ impl Engine {
                 replace_tags: request.replace_tags.clone(),
                 client: request.client.clone(),
             };
+            let forgetting = Forgetting::new(&shared.recent, copy.bucket, vec![copy.key.clone()]);
             match shared.repeat(|| shared.catalog.copy_object(copy.clone())).await {
                 Err(error) if Shared::has_changed(&error) => {}
                 answer => {
-                    let state = answer?.object.state;
+                    let object = answer?.object;
+                    forgetting.wrote(&object, &[]);
+                    let state = object.state;
                     shared.reap.notify_one();
                     let (size, etag, modified) = (state.size, state.etag, state.modified);
                     return Ok(Stored {

@@ -11,6 +11,7 @@ use types::{BackendName, BootId};
 
 use crate::held::Abandoned;
 use crate::readers::Readers;
+use crate::recent::Recent;
 use crate::{EngineError, Settings};
 
 /// Reserve, stream, commit, locate. Cheap to clone.
@@ -66,6 +67,7 @@ pub(crate) struct Shared {
     pub(crate) clock: Clock,
     pub(crate) ids: Ids,
     pub(crate) readers: Readers,
+    pub(crate) recent: Recent,
     pub(crate) abandoned: Abandoned,
     pub(crate) health: crate::health::Health,
     /// Wakes the reaper: something was doomed or given up.
@@ -86,6 +88,7 @@ impl Engine {
         Self {
             shared: Arc::new(Shared {
                 readers: Readers::new(settings.read_guard_max),
+                recent: Recent::new(settings.remembered_bytes),
                 abandoned: Abandoned::default(),
                 health: crate::health::Health::new(places.len()),
                 reap: Notify::new(),

@@ -5,15 +5,18 @@ use std::sync::Arc;
 
 use backend::{BackendError, ByteStream, ErrorKind};
 use bytes::Bytes;
-use catalog::{Content, Located, Piece, ReplicaAt, ReplicaState, Want};
+use catalog::{BucketId, Content, Piece, ReplicaAt, ReplicaState, Want};
 use format::{BlockVerifier, align_to_blocks};
 use futures::{StreamExt, stream};
-use runtime::Instant;
-use types::{BackendName, ByteRange, ManifestId};
+use runtime::{Instant, Readiness};
+use types::{BackendName, ByteRange, ManifestId, ObjectKey};
 
 use crate::conditions::Verdict;
 use crate::engine::{Engine, Shared};
+use crate::locate::Found;
 use crate::readers::ReadGuard;
+use crate::recent::Ticket;
+use crate::standing::MarkerSeen;
 use crate::{EngineError, GetObject, Opened, OpenedBody, Read};
 
 /// How often each replica of a piece is tried before the read fails.
@@ -31,10 +34,10 @@ impl Engine {
     pub async fn get_object(&self, request: GetObject) -> Result<Read, EngineError> {
         let shared = &self.shared;
         let guard = shared.readers.enter(shared.catalog.horizon());
-        let located = shared.catalog.locate(request.bucket.id, &request.key, request.want).await?;
-        let Located { object, range, parts, pieces, .. } = located.ok_or(EngineError::NoSuchKey)?;
+        let (found, ticket) = shared.find(&request).await?;
+        let Found { object, range, parts, pieces, degraded } = found;
         if request.conditions.decide(&object)? == Verdict::NotModified {
-            return Ok(Read::NotModified(Box::new(object)));
+            return Ok(Read::NotModified { object: Box::new(object), degraded });
         }
         let size = object.state.size;
         let range = match (range, request.want) {
@@ -43,15 +46,17 @@ impl Engine {
             (Err(_), _) => return Err(EngineError::RangeNotSatisfiable { size }),
         };
         if request.want == Want::State {
-            return Ok(Read::Found(Box::new(Opened { object, range, parts, body: None })));
+            return Ok(Read::Found(Box::new(Opened { object, range, parts, body: None, degraded })));
         }
         let manifest = match object.state.content {
             Content::Blob(_) => None,
-            Content::Manifest(manifest) => Some(manifest),
+            Content::Manifest(id) => {
+                Some(Manifest { id, bucket: object.bucket, key: object.key.clone(), ticket })
+            }
         };
         let reading = Reading::new(Arc::clone(shared), guard, manifest, range, pieces);
         let body = reading.open().await?;
-        Ok(Read::Found(Box::new(Opened { object, range, parts, body: Some(body) })))
+        Ok(Read::Found(Box::new(Opened { object, range, parts, body: Some(body), degraded })))
     }
 }
 
@@ -60,7 +65,7 @@ struct Reading {
     shared: Arc<Shared>,
     /// Holds back the reaper.
     _guard: ReadGuard,
-    manifest: Option<ManifestId>,
+    manifest: Option<Manifest>,
     /// Bytes of the object still to be given out.
     left: ByteRange,
     pieces: VecDeque<Arc<Piece>>,
@@ -71,6 +76,14 @@ struct Reading {
     ready: VecDeque<Bytes>,
     /// Replicas tried for the present piece without a byte gained.
     tried: usize,
+}
+
+/// Where the pieces of an object come from that are too many for one answer.
+struct Manifest {
+    id: ManifestId,
+    bucket: BucketId,
+    key: ObjectKey,
+    ticket: Ticket,
 }
 
 /// A run of blocks on its way from one replica.
@@ -88,11 +101,11 @@ impl Reading {
     fn new(
         shared: Arc<Shared>,
         guard: ReadGuard,
-        manifest: Option<ManifestId>,
+        manifest: Option<Manifest>,
         left: ByteRange,
-        pieces: Vec<Piece>,
+        pieces: Vec<Arc<Piece>>,
     ) -> Self {
-        let (pieces, ready) = (shared_pieces(pieces), VecDeque::new());
+        let (pieces, ready) = (VecDeque::from(pieces), VecDeque::new());
         Self { shared, _guard: guard, manifest, left, pieces, source: None, place: None, ready, tried: 0 }
     }
 
@@ -155,8 +168,11 @@ impl Reading {
         let lost =
             || EngineError::Unavailable("the object was replaced while it was read for long".to_owned());
         if self.pieces.is_empty() {
-            let manifest = self.manifest.ok_or_else(lost)?;
-            self.pieces = shared_pieces(self.shared.catalog.pieces(manifest, self.left.start).await?);
+            let Manifest { id, bucket, key, ticket } = self.manifest.as_ref().ok_or_else(lost)?;
+            let pieces = self.shared.catalog.pieces(*id, self.left.start).await?;
+            let pieces: Vec<Arc<Piece>> = pieces.into_iter().map(Arc::new).collect();
+            self.shared.recent.found_more(*ticket, *bucket, key, &pieces);
+            self.pieces = pieces.into();
         }
         // A manifest dissolves from its front: the first piece that is left may lie further on.
         let holds = |piece: &&Arc<Piece>| piece.range.start <= self.left.start;
@@ -174,6 +190,10 @@ impl Reading {
         while self.tried < order.len() * ROUNDS {
             let (place, replica) = &order[self.tried % order.len()];
             self.tried += 1;
+            if self.shared.readiness(*place) == Readiness::Due {
+                // Nothing better is left: this one may be back.
+                self.shared.find_out(*place).await;
+            }
             let backend = &self.shared.places[*place].backend;
             let range = (run != ByteRange::whole(piece.blob_size)).then_some(run);
             let started = Instant::now();
@@ -229,10 +249,6 @@ impl Reading {
     }
 }
 
-fn shared_pieces(pieces: Vec<Piece>) -> VecDeque<Arc<Piece>> {
-    pieces.into_iter().map(Arc::new).collect()
-}
-
 impl SourceRead {
     /// Proves bytes and appends what the reader has not had to `ready`.
     fn take(&mut self, bytes: Bytes, piece: &Piece, ready: &mut VecDeque<Bytes>) -> Result<(), String> {
@@ -252,16 +268,25 @@ impl SourceRead {
 }
 
 impl Shared {
-    /// The replicas in the order in which to try them: live before suspect, then as health ranks them.
-    fn reading_order(&self, replicas: &[ReplicaAt]) -> Vec<(usize, ReplicaAt)> {
+    /// The replicas in the order in which to try them: live before suspect, those on backends that are gone
+    /// last, then as health ranks them.
+    fn reading_order(self: &Arc<Self>, replicas: &[ReplicaAt]) -> Vec<(usize, ReplicaAt)> {
         let mut order: Vec<(usize, ReplicaAt)> = replicas
             .iter()
             .filter_map(|replica| self.place(replica.backend).map(|(place, _)| (place, replica.clone())))
             .collect();
         order.sort_by_key(|(place, replica)| {
             let (doubtful, latency) = self.health.rank(*place);
-            (replica.state != ReplicaState::Live, doubtful, latency, *place)
+            let gone = self.readiness(*place) != Readiness::Ready;
+            (replica.state != ReplicaState::Live, gone, doubtful, latency, *place)
         });
+        let mut readiness = order.iter().map(|(place, _)| (*place, self.readiness(*place)));
+        if readiness.next().is_some_and(|(_, first)| first == Readiness::Ready) {
+            // This read does not need them; the next one may.
+            readiness
+                .filter(|(_, other)| *other == Readiness::Due)
+                .for_each(|(place, _)| self.find_out_aside(place));
+        }
         order
     }
 
@@ -280,7 +305,13 @@ impl Shared {
     async fn suspect(&self, place: usize, replica: &ReplicaAt, why: &str) {
         let name = self.places[place].name();
         self.health.failed(place);
-        if !self.marker_is_there(place).await {
+        let marker = self.marker(place).await;
+        if marker != MarkerSeen::There {
+            if marker == MarkerSeen::Missing
+                && let Some(breaker) = self.places[place].backend.breaker()
+            {
+                breaker.trip(None);
+            }
             tracing::error!(backend.name = %name, "the backend's marker is not readable: the backend is missing");
             return;
         }
@@ -288,15 +319,6 @@ impl Shared {
         let change = self.ids.change();
         if let Err(error) = self.catalog.mark_suspect(change, replica.replica, why).await {
             tracing::warn!(%error, replica = %replica.replica, "could not note that a replica is suspect");
-        }
-    }
-
-    async fn marker_is_there(&self, place: usize) -> bool {
-        let place = &self.places[place];
-        let folder = format!("{}{}", place.grammar.reserved(), format::Marker::FOLDER);
-        match place.backend.list(&folder, None).await {
-            Ok(page) => !page.entries.is_empty(),
-            Err(_) => false,
         }
     }
 }

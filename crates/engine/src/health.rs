@@ -37,6 +37,11 @@ impl Health {
         self.update(place, |known| known.failed_at = Some(Instant::now()));
     }
 
+    /// It showed that it is back: there is no doubt any more.
+    pub(crate) fn is_back(&self, place: usize) {
+        self.update(place, |known| known.failed_at = None);
+    }
+
     /// Smaller is better: doubtful ones last, then by latency in steps of 5 ms so that near equals keep
     /// their configured order.
     pub(crate) fn rank(&self, place: usize) -> (bool, u128) {

@@ -9,6 +9,7 @@ use crate::completion::{self, Rules};
 use crate::describe::describe;
 use crate::engine::Engine;
 use crate::intake::Intake;
+use crate::recent::Forgetting;
 use crate::write::WriteFor;
 use crate::{Bucket, CompleteUpload, CreateUpload, EngineError, PutPart, Stored, StoredPart};
 
@@ -122,6 +123,7 @@ impl Engine {
             fingerprint: completion::fingerprint(&request.parts),
             decide: Arc::new(move |upload, parts| completion::decide(&rules, &request, upload, parts)),
         };
+        let _forgetting = Forgetting::new(&shared.recent, complete.bucket, vec![complete.key.clone()]);
         let answer = shared.repeat(|| shared.catalog.complete_upload(complete.clone())).await;
         shared.reap.notify_one();
         let state = answer?.state;

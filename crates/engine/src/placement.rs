@@ -15,6 +15,8 @@ pub(crate) struct Candidate {
     pub(crate) object_bytes_max: Option<u64>,
     /// Whether it failed lately. It is tried last, not never: nothing else may be left.
     pub(crate) doubtful: bool,
+    /// Whether its breaker is open: a request would be refused.
+    pub(crate) gone: bool,
 }
 
 impl Candidate {
@@ -46,6 +48,14 @@ pub(crate) fn order(candidates: &[Candidate], strategy: Strategy, object: u64, b
     open
 }
 
+/// Leaves out the backends that are gone, as long as `least` others are left. The blob is still wanted on as
+/// many: repair makes what is missing.
+pub(crate) fn without_gone(candidates: &[Candidate], order: Vec<usize>, least: u32) -> Vec<usize> {
+    let there: Vec<usize> = order.iter().copied().filter(|&index| !candidates[index].gone).collect();
+    let enough = there.len() >= usize::try_from(least.max(1)).unwrap_or(usize::MAX);
+    if enough { there } else { order }
+}
+
 /// How large the blobs of an object may be so that `factor` backends (or all that take it) can hold each.
 /// `None` where no backend takes an object of that size at all.
 pub(crate) fn blob_bytes_max(candidates: &[Candidate], object: u64, factor: u32) -> Option<u64> {
@@ -64,13 +74,13 @@ pub(crate) fn blob_bytes_max(candidates: &[Candidate], object: u64, factor: u32)
 mod tests {
     use super::*;
 
-    /// `name=charged/quota`, `!` for doubtful, `<n` for the largest object, `^n` for the largest put.
+    /// `name=charged/quota`, `!` for doubtful, `x` for gone, `<n` for the largest object, `^n` for the largest put.
     fn parse(text: &str) -> Vec<(&str, Candidate)> {
         text.split_whitespace()
             .map(|word| {
                 let (name, rest) = word.split_once('=').unwrap();
-                let doubtful = rest.ends_with('!');
-                let rest = rest.trim_end_matches('!');
+                let (doubtful, gone) = (rest.ends_with('!'), rest.ends_with('x'));
+                let rest = rest.trim_end_matches(['!', 'x']);
                 let (rest, put) = rest.split_once('^').unwrap_or((rest, "1000000"));
                 let (rest, object) = rest.split_once('<').map_or((rest, None), |(r, o)| (r, Some(o)));
                 let (charged, quota) = rest.split_once('/').unwrap();
@@ -80,6 +90,7 @@ mod tests {
                     put_bytes_max: put.parse().unwrap(),
                     object_bytes_max: object.map(|o| o.parse().unwrap()),
                     doubtful,
+                    gone,
                 };
                 (name, candidate)
             })
@@ -112,6 +123,18 @@ mod tests {
     #[test]
     fn a_doubtful_backend_is_tried_last() {
         check(Strategy::Pack, "oci=0/10! b2=0/10", 1, "b2 oci");
+    }
+
+    #[test]
+    fn a_backend_that_is_gone_is_left_out_unless_nothing_else_is_left() {
+        let check = |backends, least, expected: &str| {
+            let (names, candidates): (Vec<_>, Vec<_>) = parse(backends).into_iter().unzip();
+            let order = without_gone(&candidates, order(&candidates, Strategy::Pack, 1, 1), least);
+            assert_eq!(order.into_iter().map(|i| names[i]).collect::<Vec<_>>().join(" "), expected);
+        };
+        check("oci=0/10x b2=0/10 disk=0/10", 1, "b2 disk");
+        check("oci=0/10x b2=0/10 disk=0/10", 3, "oci b2 disk");
+        check("oci=0/10x b2=0/10x", 1, "oci b2");
     }
 
     #[test]

@@ -9,6 +9,7 @@ use types::{BlobId, ETag, ObjectKey, Timestamp};
 use crate::describe::describe;
 use crate::engine::{Engine, Shared};
 use crate::intake::Intake;
+use crate::recent::Forgetting;
 use crate::write::WriteFor;
 use crate::{Bucket, EngineError, PutObject, Stored};
 
@@ -62,8 +63,12 @@ impl Engine {
             manifest: shared.ids.manifest(),
             state,
         };
+        let forgetting = Forgetting::new(&shared.recent, bucket.id, vec![commit.key.clone()]);
         match shared.repeat(|| shared.catalog.commit_put(commit.clone())).await {
             Ok(committed) => {
+                // Where an earlier call of the client had won, its blobs are not these.
+                let pieces = if committed.already { Vec::new() } else { written.pieces };
+                forgetting.wrote(&committed.object, &pieces);
                 written.held.committed();
                 shared.reap.notify_one();
                 let state = committed.object.state;
@@ -95,7 +100,9 @@ impl Engine {
     ) -> Result<(), EngineError> {
         let shared = &self.shared;
         let set = catalog::SetTags { change: shared.ids.change(), bucket: bucket.id, key: key.clone(), tags };
-        shared.repeat(|| shared.catalog.set_tags(set.clone())).await?;
+        let forgetting = Forgetting::new(&shared.recent, bucket.id, vec![key.clone()]);
+        let object = shared.repeat(|| shared.catalog.set_tags(set.clone())).await?;
+        forgetting.wrote(&object, &[]);
         Ok(())
     }
 }
@@ -107,23 +114,29 @@ impl Shared {
     }
 
     /// Carries a transaction out; where its answer is lost, repeats it (with the same change id, so that it
-    /// happens once).
+    /// happens once). Once an answer was lost, a catalog that is not available does not make it known: the
+    /// transaction may have happened.
     pub(crate) async fn repeat<T, F>(&self, mut transaction: impl FnMut() -> F) -> Result<T, CatalogError>
     where
         F: Future<Output = Result<T, CatalogError>>,
     {
         let mut pause = Duration::from_millis(20);
-        for _ in 1..REPEATS {
+        let mut lost = None;
+        for repeat in 1..=REPEATS {
             match transaction().await {
                 Err(CatalogError::Unknown(why)) => {
                     tracing::warn!(why, "the catalog's answer was lost, repeating the transaction");
-                    runtime::sleep(pause).await;
-                    pause *= 2;
+                    lost = Some(why);
                 }
+                Err(CatalogError::Unavailable(_)) if lost.is_some() => {}
                 answer => return answer,
             }
+            if repeat < REPEATS {
+                runtime::sleep(pause).await;
+                pause *= 2;
+            }
         }
-        transaction().await
+        Err(CatalogError::Unknown(lost.unwrap_or_default()))
     }
 
     /// Repeats a verb whose source changed under it.

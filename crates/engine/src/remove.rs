@@ -1,6 +1,7 @@
 //! Removing objects.
 
 use crate::engine::Engine;
+use crate::recent::Forgetting;
 use crate::{DeleteObjects, EngineError};
 
 impl Engine {
@@ -21,6 +22,8 @@ impl Engine {
             bucket: request.bucket.id,
             items: request.items,
         };
+        let keys = delete.items.iter().map(|item| item.key.clone()).collect();
+        let _forgetting = Forgetting::new(&shared.recent, delete.bucket, keys);
         let answers = shared.repeat(|| shared.catalog.delete_objects(delete.clone())).await?;
         shared.reap.notify_one();
         Ok(answers.into_iter().map(|answer| answer.map_err(EngineError::from)).collect())

@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use backend::{BackendError, Body, ErrorKind, MetadataEntry, PutOptions, PutReceipt};
-use catalog::{AddReplica, NewBlob, Target, WriteOutcome};
+use catalog::{AddReplica, NewBlob, Piece, ReplicaAt, ReplicaState, Target, WriteOutcome};
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use runtime::Instant;
-use types::{BackendName, BlobId, BucketName, Md5, ObjectKey, ReplicaId};
+use types::{BackendName, BlobId, BucketName, ByteRange, Md5, ObjectKey, ReplicaId, ReplicaPath};
 
 use crate::EngineError;
 use crate::engine::Shared;
@@ -45,6 +45,7 @@ pub(crate) struct Targets<'a> {
 
 struct Slot {
     replica: ReplicaId,
+    path: ReplicaPath,
     place: usize,
     /// Its number in the window.
     reader: usize,
@@ -98,7 +99,7 @@ impl<'a> Targets<'a> {
         let backend = Arc::clone(&at.backend);
         let body = Body { length: self.size, stream: Box::pin(reader) };
         let options = PutOptions { metadata: self.object.says.to_vec() };
-        let (path, released, begun) = (target.path, self.released, progress.clone());
+        let (path, released, begun) = (target.path.clone(), self.released, progress.clone());
         self.running.push(Box::pin(async move {
             begun.start();
             if released {
@@ -109,7 +110,8 @@ impl<'a> Targets<'a> {
             Ended { slot, started, result }
         }));
         let state = SlotState::Running;
-        self.slots.push(Slot { replica: target.replica, place, reader: index, progress, state });
+        let Target { replica, path, .. } = target;
+        self.slots.push(Slot { replica, path, place, reader: index, progress, state });
     }
 
     /// Runs `feed`, which gives the window its bytes, while the targets take them.
@@ -176,6 +178,25 @@ impl<'a> Targets<'a> {
         live.map(|slot| self.shared.places[slot.place].name().clone()).collect()
     }
 
+    /// The blob as a reader wants it, its bytes being those of an object from `start` on.
+    pub(crate) fn piece(&self, start: u64, blocks: &[u32]) -> Arc<Piece> {
+        let live = self.slots.iter().filter(|slot| slot.state == SlotState::Live);
+        let replica_at = |slot: &Slot| ReplicaAt {
+            replica: slot.replica,
+            backend: self.shared.places[slot.place].id,
+            path: slot.path.clone(),
+            state: ReplicaState::Live,
+        };
+        Arc::new(Piece {
+            range: ByteRange::new(start, self.size),
+            blob: self.blob,
+            blob_offset: 0,
+            blob_size: self.size,
+            replicas: live.map(replica_at).collect(),
+            blocks: blocks.to_vec(),
+        })
+    }
+
     /// The blob as the commit wants it.
     pub(crate) fn into_blob(self, size: u64, md5: Option<Md5>, blocks: Vec<u32>) -> NewBlob {
         let fates = self.held.fates_of(self.blob);
@@ -220,7 +241,9 @@ impl<'a> Targets<'a> {
                 let late_arrival = self.shared.places[slot.place].backend.profile().late_arrival_bound;
                 let outcome = match error.kind {
                     // Certainly nothing was stored, nor will be.
-                    ErrorKind::Unavailable | ErrorKind::Unsupported => WriteOutcome::Unsent,
+                    ErrorKind::Unavailable | ErrorKind::Unsupported | ErrorKind::Refused => {
+                        WriteOutcome::Unsent
+                    }
                     ErrorKind::Unknown | ErrorKind::Corrupt => self.held.unknown(late_arrival),
                     _ => WriteOutcome::Doomed { arrives_until: None },
                 };
@@ -295,7 +318,7 @@ impl<'a> Targets<'a> {
             }
             let place = &self.shared.places[slot.place];
             tracing::warn!(backend.name = %place.name(), blob = %self.blob, why, "a target of a write was let go");
-            self.shared.health.failed(slot.place);
+            self.shared.stalled(slot.place);
             let outcome = self.held.unknown(place.backend.profile().late_arrival_bound);
             self.held.settle(slot.replica, outcome);
             self.slots[index].state = SlotState::Failed;

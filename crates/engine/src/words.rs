@@ -42,6 +42,8 @@ pub struct Settings {
     pub object_bytes_max: Option<u64>,
     /// A read that runs for longer no longer holds back the reaper.
     pub read_guard_max: Duration,
+    /// Bytes of memory for what was located lately: reads go on from it while the catalog is gone. 0: they do not.
+    pub remembered_bytes: u64,
     /// For how long a completed upload is remembered.
     pub completed_upload_kept: Duration,
     /// For how long a journal entry is kept for repeats.
@@ -72,6 +74,7 @@ impl Default for Settings {
             part_bytes_min: 5 << 20,
             object_bytes_max: None,
             read_guard_max: Duration::from_secs(15 * 60),
+            remembered_bytes: 32 << 20,
             completed_upload_kept: Duration::from_secs(24 * 3600),
             journal_kept: Duration::from_secs(3600),
         }
@@ -243,7 +246,12 @@ pub struct ReadConditions {
 /// The answer to a read.
 pub enum Read {
     /// 304: the client has it already.
-    NotModified(Box<Object>),
+    NotModified {
+        /// What the client has.
+        object: Box<Object>,
+        /// See [`Opened::degraded`].
+        degraded: bool,
+    },
     /// Here it is.
     Found(Box<Opened>),
 }
@@ -258,6 +266,8 @@ pub struct Opened {
     pub parts: Option<u32>,
     /// The bytes of the range; `None` for [`Want::State`].
     pub body: Option<OpenedBody>,
+    /// Whether the catalog did not answer: then this is what was known before, and may be as old as the outage.
+    pub degraded: bool,
 }
 
 /// Bytes on their way out.

@@ -7,8 +7,9 @@
 use std::sync::Arc;
 
 use backend::MetadataEntry;
-use catalog::{BackendId, NewBlob, Reserve, ReserveFor, Target};
+use catalog::{BackendId, NewBlob, Piece, Refusal, Reserve, ReserveFor, Target};
 use format::BlockHasher;
+use runtime::Readiness;
 use types::{BackendName, BlobId, BucketName, Md5, ObjectKey};
 
 use crate::engine::Shared;
@@ -22,6 +23,8 @@ use crate::{Bucket, EngineError, Strategy};
 /// A body that lies on its backends, not yet committed.
 pub(crate) struct Written {
     pub(crate) blobs: Vec<NewBlob>,
+    /// The same as readers will want them.
+    pub(crate) pieces: Vec<Arc<Piece>>,
     pub(crate) proof: Proof,
     /// Where the first blob lies.
     pub(crate) backends: Vec<BackendName>,
@@ -51,15 +54,18 @@ impl Shared {
         let Some(blob_max) = placement::blob_bytes_max(&candidates, length, self.settings.factor) else {
             return Err(EngineError::OutOfSpace { size: length });
         };
-        let mut writer =
-            BodyWriter { shared: self, write, candidates, held: Held::new(self), blobs: Vec::new() };
+        let (blobs, pieces) = (Vec::new(), Vec::new());
+        let mut writer = BodyWriter { shared: self, write, candidates, held: Held::new(self), blobs, pieces };
         let result = if length <= self.settings.window_bytes.min(blob_max) {
             writer.write_proved(intake).await
         } else {
             writer.write_streaming(&mut intake, blob_max).await
         };
         match result {
-            Ok((proof, backends)) => Ok(Written { blobs: writer.blobs, proof, backends, held: writer.held }),
+            Ok((proof, backends)) => {
+                let BodyWriter { blobs, pieces, held, .. } = writer;
+                Ok(Written { blobs, pieces, proof, backends, held })
+            }
             Err(error) => {
                 writer.held.let_go().await;
                 Err(error)
@@ -67,7 +73,8 @@ impl Shared {
         }
     }
 
-    async fn candidates(&self) -> Result<Vec<Candidate>, EngineError> {
+    async fn candidates(self: &Arc<Self>) -> Result<Vec<Candidate>, EngineError> {
+        self.find_out_for_write(self.settings.ack_replicas).await;
         // Only spreading looks at how full a backend is.
         let charged = match self.settings.strategy {
             Strategy::Pack => Vec::new(),
@@ -80,6 +87,7 @@ impl Shared {
             put_bytes_max: place.backend.profile().put_bytes_max,
             object_bytes_max: place.object_bytes_max,
             doubtful: self.health.rank(index).0,
+            gone: self.readiness(index) != Readiness::Ready,
         };
         Ok(self.places.iter().enumerate().map(candidate).collect())
     }
@@ -114,6 +122,7 @@ struct BodyWriter<'a> {
     candidates: Vec<Candidate>,
     held: Held,
     blobs: Vec<NewBlob>,
+    pieces: Vec<Arc<Piece>>,
 }
 
 impl BodyWriter<'_> {
@@ -133,7 +142,10 @@ impl BodyWriter<'_> {
         targets.release();
         targets.finish().await?;
         let backends = targets.backends();
-        let new_blob = targets.into_blob(length, Some(proof.md5), blocks.finish());
+        let blocks = blocks.finish();
+        let piece = targets.piece(0, &blocks);
+        let new_blob = targets.into_blob(length, Some(proof.md5), blocks);
+        self.pieces.push(piece);
         self.blobs.push(new_blob);
         Ok((proof, backends))
     }
@@ -170,6 +182,7 @@ impl BodyWriter<'_> {
         // What a body was granted covers more than what lies in the window: chunks on their way to a digest,
         // in the drivers' hands, and the unused ends of the buffers that chunks were read into.
         let window = Window::new(size, (self.shared.settings.window_bytes / 2).max(1));
+        let start = self.pieces.last().map_or(0, |piece| piece.range.end());
         let blob = self.shared.ids.blob();
         let mut targets = self.reserve(blob, size, window.clone()).await?;
         let mut blocks = BlockHasher::new();
@@ -187,7 +200,10 @@ impl BodyWriter<'_> {
         targets.finish().await?;
         let md5: Option<Md5> = proof.as_ref().filter(|_| last == Some(true)).map(|proof| proof.md5);
         let backends = targets.backends();
-        let new_blob = targets.into_blob(size, md5, blocks.finish());
+        let blocks = blocks.finish();
+        let piece = targets.piece(start, &blocks);
+        let new_blob = targets.into_blob(size, md5, blocks);
+        self.pieces.push(piece);
         self.blobs.push(new_blob);
         Ok((backends, proof))
     }
@@ -199,6 +215,9 @@ impl BodyWriter<'_> {
             ReserveFor::Part { .. } => size,
         };
         let order = placement::order(&self.candidates, settings.strategy, object, size);
+        let all = order.len();
+        let order = placement::without_gone(&self.candidates, order, settings.ack_replicas);
+        let some_are_gone = order.len() < all;
         let (bucket, key) = (&self.write.bucket.name, self.write.key);
         let targets = self.shared.offer(&order, bucket, key, blob, size);
         self.held.expect(blob, &targets);
@@ -212,7 +231,13 @@ impl BodyWriter<'_> {
             least: settings.ack_replicas,
         };
         let answer = self.shared.repeat(|| self.shared.catalog.reserve(reserve.clone())).await;
-        let taken = self.held.reserved(answer)?;
+        let taken = self.held.reserved(answer).map_err(|error| match error.refusal() {
+            // There may be room on those that are gone: not the client's last word.
+            Some(Refusal::OutOfSpace { .. }) if some_are_gone => {
+                EngineError::Unavailable(format!("no backend that answers has room for {size} bytes"))
+            }
+            _ => error.into(),
+        })?;
         let object = WrittenObject { bucket, key, says: &self.write.says };
         Ok(Targets::start(self.shared, &mut self.held, object, (blob, size), window, order, taken))
     }

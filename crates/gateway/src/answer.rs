@@ -60,6 +60,15 @@ pub(crate) fn etag_value(etag: &ETag) -> HeaderValue {
     HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("\"\""))
 }
 
+/// Names what was not there when the answer was made. It may be as old as the outage.
+const DEGRADED: HeaderName = HeaderName::from_static("x-s3o-degraded");
+
+/// The same, said to be what was known before the catalog was gone.
+pub(crate) fn as_degraded(mut response: http::Response<s3s::Body>) -> http::Response<s3s::Body> {
+    response.headers_mut().insert(DEGRADED, HeaderValue::from_static("catalog"));
+    response
+}
+
 /// What an error tells about the request.
 pub(crate) struct About<'a> {
     /// The path as it came.

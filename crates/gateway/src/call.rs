@@ -34,6 +34,8 @@ pub(crate) struct Note {
     pub(crate) fault: Option<Fault>,
     /// Where bytes went or came from.
     pub(crate) backends: Vec<BackendName>,
+    /// The answer is what was known before the catalog was gone.
+    pub(crate) degraded: bool,
     /// Who signed.
     pub(crate) access_key: Option<String>,
 }

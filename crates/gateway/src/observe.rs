@@ -60,6 +60,8 @@ pub struct RequestRecord {
     pub remote: IpAddr,
     /// The access key that signed.
     pub access_key: Option<String>,
+    /// Whether it was answered with what was known before the catalog was gone.
+    pub degraded: bool,
     /// What went wrong: the S3 code, and what lies behind it.
     pub error: Option<String>,
 }
@@ -110,6 +112,7 @@ impl Ticket {
             backends: Vec::new(),
             remote,
             access_key: None,
+            degraded: false,
             error: None,
         };
         Self {

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use engine::Read;
 use futures::future::BoxFuture;
 use http::{Extensions, HeaderMap, Method, StatusCode, Uri};
 use s3s::route::S3Route;
@@ -64,6 +65,15 @@ impl Verified {
     /// The key that the request is about.
     pub(crate) fn key(&self) -> Outcome<&ObjectKey> {
         Ok(self.call.target.key().ok_or(Code::MethodNotAllowed)?)
+    }
+
+    /// Notes whether the catalog stood behind a read.
+    pub(crate) fn note_read(&self, read: &Read) {
+        let degraded = match read {
+            Read::NotModified { degraded, .. } => *degraded,
+            Read::Found(opened) => opened.degraded,
+        };
+        self.call.note(|note| note.degraded |= degraded);
     }
 
     /// The body as a stream.

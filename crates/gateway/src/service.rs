@@ -147,8 +147,10 @@ impl Gateway {
         let note = call.take_note();
         ticket.record.backends = note.backends;
         ticket.record.access_key = note.access_key;
+        ticket.record.degraded = note.degraded;
         match note.fault {
             Some(fault) => Err(fault),
+            None if note.degraded => response.map(answer::as_degraded),
             None => response,
         }
     }

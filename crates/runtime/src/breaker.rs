@@ -124,7 +124,12 @@ pub struct Breaker {
 impl Breaker {
     /// A closed breaker.
     #[must_use]
-    pub fn new(name: &str, options: BreakerOptions, chance: Chance, watch: Arc<dyn BreakerWatch>) -> Arc<Self> {
+    pub fn new(
+        name: &str,
+        options: BreakerOptions,
+        chance: Chance,
+        watch: Arc<dyn BreakerWatch>,
+    ) -> Arc<Self> {
         let refuses = options.refuses;
         let machine = Mutex::new(Machine::new(options));
         Arc::new(Self { name: name.to_owned(), refuses, machine, chance, watch })
@@ -145,7 +150,9 @@ impl Breaker {
         self.tell(moved);
         match admission {
             Admission::Pass(pass) => Ok(Permit { breaker: Arc::clone(self), pass: Some(pass) }),
-            Admission::Refused { .. } if !self.refuses => Ok(Permit { breaker: Arc::clone(self), pass: None }),
+            Admission::Refused { .. } if !self.refuses => {
+                Ok(Permit { breaker: Arc::clone(self), pass: None })
+            }
             Admission::Refused { again_in } => Err(Refused { again_in }),
         }
     }
@@ -156,9 +163,9 @@ impl Breaker {
         self.tell(moved);
     }
 
-    /// Opens it, whatever it has seen: what it stands for is known to be gone.
-    pub fn trip(&self) {
-        let moved = self.machine().tripped(instant_now(), &self.chance);
+    /// Opens it, whatever it has seen: what it stands for is known to be gone, since then or from now on.
+    pub fn trip(&self, since: Option<Instant>) {
+        let moved = self.machine().tripped(since, instant_now(), &self.chance);
         self.tell(moved);
     }
 
@@ -306,7 +313,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn one_that_refuses_nothing_still_knows() {
         let open_for = Duration::from_secs(5);
-        let options = BreakerOptions { failures_max: 2, open_for, refuses: false, ..BreakerOptions::default() };
+        let options =
+            BreakerOptions { failures_max: 2, open_for, refuses: false, ..BreakerOptions::default() };
         let (breaker, _) = watched(options);
         fail(&breaker, 2);
         let since = instant_now();
@@ -323,13 +331,19 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_is_known_to_be_gone_or_back_need_not_be_tried() {
         let (breaker, _) = watched(BreakerOptions::default());
-        breaker.trip();
+        let since = instant_now();
+        breaker.trip(None);
         assert_eq!(breaker.readiness(), Readiness::Shut);
+        crate::sleep(Duration::from_secs(375)).await;
+        breaker.trip(None);
+        assert_eq!((breaker.readiness(), breaker.gone_since()), (Readiness::Shut, Some(since)));
         breaker.expect_back();
         assert_eq!(breaker.readiness(), Readiness::Due);
         breaker.admit().unwrap().succeeded();
         assert_eq!(breaker.readiness(), Readiness::Ready);
         (0..5).for_each(|_| breaker.blame());
-        assert_eq!(breaker.state(), BreakerState::Open);
+        assert_eq!((breaker.state(), breaker.gone_since()), (BreakerState::Open, Some(instant_now())));
+        breaker.trip(Some(since));
+        assert_eq!(breaker.gone_since(), Some(since));
     }
 }

@@ -77,7 +77,8 @@ async fn serve(config: &Config, ready: impl FnOnce(&str)) -> Result<(), StartErr
     let mut ending = Ending::listen()?;
     let open = Open::listen(config).await?;
     let building = async {
-        let House { gateway, background } = wiring::build(config, &open.metrics).await?;
+        let House { gateway, background, catalog } = wiring::build(config, &open.metrics).await?;
+        open.health.watch(catalog);
         open.front.open(gateway);
         tracing::info!(addr = open.address, "ready");
         ready(&open.address);
@@ -101,6 +102,7 @@ struct Open {
     address: String,
     shutdown: Shutdown,
     front: Arc<Front>,
+    health: Arc<Health>,
     metrics: Arc<Metrics>,
     listeners: Vec<Task<()>>,
     _reloads: Task<()>,
@@ -119,7 +121,7 @@ impl Open {
         };
         let beside = page.filter(|_| settings.listen.is_none());
         let health = Arc::new(Health::new(shutdown.clone()));
-        let front = Arc::new(Front::new(health, beside, config.server.domain.0.clone()));
+        let front = Arc::new(Front::new(Arc::clone(&health), beside, config.server.domain.0.clone()));
         let listener = server::bind(&config.server.listen_addr).await?;
         let address = listener.local_addr()?.to_string();
         let limits = Limits::of(&config.server);
@@ -137,7 +139,7 @@ impl Open {
             let served = server::serve(listener, None, Arc::new(page), limits, shutdown.clone());
             listeners.push(runtime::spawn(served));
         }
-        Ok(Self { address, shutdown, front, metrics, listeners, _reloads: reloads })
+        Ok(Self { address, shutdown, front, health, metrics, listeners, _reloads: reloads })
     }
 
     /// The phases of the end, each bounded.

@@ -3,6 +3,8 @@
 //! A handle is looked up once, when what it counts comes into being, never per request.
 
 mod backends;
+mod breakers;
+mod degraded;
 mod ledger;
 mod process;
 mod requests;
@@ -20,6 +22,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 pub(crate) use backends::BackendMetrics;
+pub(crate) use breakers::BreakerMetrics;
+pub(crate) use degraded::Degraded;
 pub(crate) use ledger::Ledger;
 pub(crate) use requests::RequestMetrics;
 
@@ -41,6 +45,10 @@ pub(crate) struct Metrics {
     pub requests: Arc<RequestMetrics>,
     /// Requests to backends.
     pub backends: Arc<BackendMetrics>,
+    /// Circuit breakers.
+    pub breakers: Arc<BreakerMetrics>,
+    /// Whether the catalog is gone.
+    pub degraded: Arc<Degraded>,
     /// What the catalog adds up to.
     pub ledger: Arc<Ledger>,
 }
@@ -55,11 +63,13 @@ impl Metrics {
             .get_or_create(&vec![("version", VERSION.to_owned()), ("rustc_version", RUSTC.to_owned())])
             .set(1);
         ours.register("build_info", "Which release this is", build);
-        let requests = Arc::new(RequestMetrics::new(ours));
+        let degraded = Degraded::new(ours);
+        let requests = Arc::new(RequestMetrics::new(ours, Arc::clone(&degraded)));
         let backends = Arc::new(BackendMetrics::new(ours));
+        let breakers = BreakerMetrics::new(ours);
         let ledger = Arc::new(Ledger::default());
         ours.register_collector(Box::new(Arc::clone(&ledger)));
-        Self { registry, requests, backends, ledger }
+        Self { registry, requests, backends, breakers, degraded, ledger }
     }
 
     /// All of them, in the format of OpenMetrics or, as is, in the older one of Prometheus.
@@ -161,6 +171,7 @@ mod tests {
             backends: Vec::new(),
             remote: [127, 0, 0, 1].into(),
             access_key: None,
+            degraded: false,
             error: None,
         }
     }
@@ -172,6 +183,11 @@ mod tests {
         metrics.requests.request(&record());
         metrics.requests.inflight("GET", -1);
         metrics.requests.rejected(Rejection::Shed);
+        let watch = Arc::clone(&metrics.breakers) as Arc<dyn runtime::BreakerWatch>;
+        let options = runtime::BreakerOptions::default();
+        let breaker = runtime::Breaker::new("database", options, runtime::Chance::seeded(1), watch);
+        metrics.breakers.follow(&breaker);
+        breaker.trip(None);
         for format in [true, false] {
             let page = metrics.page(format).await;
             for line in [
@@ -181,6 +197,9 @@ mod tests {
                 "s3o_inflight_requests{method=\"GET\"} 0",
                 "s3o_rate_limit_rejections_total 0",
                 "s3o_load_shed_total 1",
+                "s3o_degraded_mode_active 0",
+                "s3o_circuit_breaker_state{name=\"database\"} 1",
+                "s3o_circuit_breaker_transitions_total{name=\"database\",from=\"closed\",to=\"open\"} 1",
                 "# TYPE process_resident_memory_bytes gauge",
             ] {
                 assert!(page.lines().any(|found| found.starts_with(line)), "{line}\n{page}");

@@ -1,6 +1,6 @@
 //! Requests of clients.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use gateway::{Observer, Rejection, RequestRecord};
 use prometheus_client::metrics::counter::Counter;
@@ -9,7 +9,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
-use super::Labels;
+use super::{Degraded, Labels};
 
 /// What Prometheus knows by itself, up to a minute, and two finer ones: most requests are that quick.
 const SECONDS: [f64; 15] =
@@ -33,6 +33,7 @@ pub(crate) struct RequestMetrics {
     shed: Counter,
     /// Refused before the body was read.
     early: Counter,
+    degraded: Arc<Degraded>,
 }
 
 struct OneMethod {
@@ -46,7 +47,7 @@ struct OneMethod {
 }
 
 impl RequestMetrics {
-    pub(super) fn new(registry: &mut Registry) -> Self {
+    pub(super) fn new(registry: &mut Registry, degraded: Arc<Degraded>) -> Self {
         let totals = Family::<Labels, Counter>::default();
         let seconds: Histograms = Family::new_with_constructor(|| Histogram::new(SECONDS));
         let sizes: fn() -> Histogram = || Histogram::new(exponential_buckets(1024.0, 4.0, 10));
@@ -86,6 +87,7 @@ impl RequestMetrics {
             not_admitted: counter("admission_rejections", "Requests that found no free place"),
             shed: counter("load_shed", "Requests refused at random under load"),
             early: counter("early_rejections", "Requests refused before their body was read"),
+            degraded,
         }
     }
 
@@ -101,6 +103,7 @@ impl Observer for RequestMetrics {
         let observe = |histogram: &Histogram, bytes: u64| histogram.observe(bytes as f64);
         let method = self.method(record.method);
         method.count(record.status);
+        self.degraded.count(record);
         method.seconds.observe(record.duration.as_secs_f64());
         observe(&method.bytes_in, record.bytes_in);
         observe(&method.bytes_out, record.bytes_out);

@@ -7,24 +7,26 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::config::{Backend as BackendConfig, Config, S3Store, Store};
+use ::config::{Backend as BackendConfig, BackendCircuitBreaker, Config, S3Store, Store};
 use backend::{
-    AttachError, Backend, BackendError, Claim, ClientOptions, Credentials, DirectoryBackend,
+    AttachError, Backend, BackendError, CircuitBreaker, Claim, ClientOptions, Credentials, DirectoryBackend,
     DirectoryOptions, ErrorKind, Meter, PoolOptions, Retry, RetryOptions, S3Backend, S3Options, Timeout,
     TimeoutOptions, Timeouts, attach,
 };
 use catalog::{BackendId, Identity};
 use engine::Place;
 use format::PathGrammar;
-use runtime::{Chance, Task};
+use runtime::{Breaker, BreakerOptions, Chance, Task};
 use types::BackendName;
 
 use super::StartError;
 use super::standby::Standby;
-use crate::metrics::BackendMetrics;
+use crate::metrics::{BackendMetrics, BreakerMetrics};
 
 /// Pause between two tries to attach a backend that did not answer.
 const TRY_EVERY: Duration = Duration::from_secs(15);
+/// How soon a backend that is not left alone is believed to be back.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(5);
 /// A body is waited for this long at most, whatever the configuration allows for an answer.
 const STALL_MAX: Duration = Duration::from_secs(60);
 
@@ -38,6 +40,8 @@ pub(super) struct Opener {
     pub chance: Chance,
     /// Where attempts are counted.
     pub metrics: Arc<BackendMetrics>,
+    /// Where breakers are followed.
+    pub breakers: Arc<BreakerMetrics>,
     /// `server.backend_timeout`.
     pub patience: Duration,
 }
@@ -51,7 +55,8 @@ impl Opener {
     ) -> Result<(Vec<Arc<dyn Backend>>, Vec<Task<()>>), StartError> {
         let open = |backend: &BackendConfig| {
             let (opener, backend) = (Arc::clone(&self), backend.clone());
-            runtime::spawn(async move { opener.open(backend).await })
+            let breaker = self.breaker(&backend.name, &config.backend_circuit_breaker);
+            runtime::spawn(async move { opener.open(backend, breaker).await })
         };
         let opening: Vec<_> = config.backends.iter().map(open).collect();
         let (mut backends, mut waiting) = (Vec::new(), Vec::new());
@@ -66,27 +71,54 @@ impl Opener {
     async fn open(
         self: Arc<Self>,
         config: BackendConfig,
+        breaker: Arc<Breaker>,
     ) -> Result<(Arc<dyn Backend>, Option<Task<()>>), StartError> {
         let known = self.known.contains(&config.name);
+        // Outermost, and around what waits for its backend too.
+        let guarded = |backend| Arc::new(CircuitBreaker::new(backend, Arc::clone(&breaker)));
         match self.try_open(&config).await {
-            Ok(backend) => Ok((backend, None)),
+            Ok(backend) => Ok((guarded(backend), None)),
             Err(error @ (AttachError::Backend(_) | AttachError::Missing { .. })) if known => {
                 tracing::error!(backend.name = %config.name, "serving without it until it can be attached: {error}");
                 let standby = Arc::new(Standby::new(config.name.clone(), config.late_arrival_bound));
-                let task = runtime::spawn(self.keep_trying(config, Arc::clone(&standby)));
-                Ok((standby, Some(task)))
+                breaker.trip(None);
+                let guarded = guarded(Arc::clone(&standby) as Arc<dyn Backend>);
+                let task = runtime::spawn(self.keep_trying(config, standby, breaker));
+                Ok((guarded, Some(task)))
             }
             Err(error) => Err(error.into()),
         }
     }
 
-    async fn keep_trying(self: Arc<Self>, config: BackendConfig, standby: Arc<Standby>) {
+    /// A backend that is not left alone when it fails has a breaker all the same: for how long it has been gone
+    /// is asked elsewhere too.
+    fn breaker(&self, name: &BackendName, settings: &BackendCircuitBreaker) -> Arc<Breaker> {
+        let open_for = if settings.enabled { settings.open_timeout } else { LOOK_AGAIN_AFTER };
+        let options = BreakerOptions {
+            failures_max: settings.failure_threshold,
+            open_for,
+            refuses: settings.enabled,
+            ..BreakerOptions::default()
+        };
+        let watch = Arc::clone(&self.breakers) as Arc<dyn runtime::BreakerWatch>;
+        let breaker = Breaker::new(name.as_str(), options, self.chance.clone(), watch);
+        self.breakers.follow(&breaker);
+        breaker
+    }
+
+    async fn keep_trying(
+        self: Arc<Self>,
+        config: BackendConfig,
+        standby: Arc<Standby>,
+        breaker: Arc<Breaker>,
+    ) {
         loop {
             runtime::sleep(TRY_EVERY).await;
             match self.try_open(&config).await {
                 Ok(backend) => {
                     tracing::info!(backend.name = %config.name, "it is attached now");
-                    return standby.set(backend);
+                    standby.set(backend);
+                    return breaker.expect_back();
                 }
                 Err(error) => {
                     tracing::warn!(backend.name = %config.name, "it cannot be attached yet: {error}")
@@ -165,7 +197,7 @@ impl Opener {
         let options = TimeoutOptions {
             answer: self.patience,
             stall: self.patience.min(STALL_MAX),
-            ..TimeoutOptions::default()
+            rate_bytes_min: config.min_bytes_per_sec.bytes(),
         };
         let bounded = Arc::new(Timeout::new(metered, options));
         Arc::new(Retry::new(bounded, RetryOptions::default(), self.chance.clone()))

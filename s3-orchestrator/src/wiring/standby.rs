@@ -43,6 +43,10 @@ impl Backend for Standby {
         &self.name
     }
 
+    fn breaker(&self) -> Option<&Arc<runtime::Breaker>> {
+        self.real.get().and_then(|real| real.breaker())
+    }
+
     fn profile(&self) -> Profile {
         let unknown = Profile {
             put_bytes_max: 0,

@@ -35,7 +35,7 @@ fn kind_of(operation: &str, effect: Effect, cause: Cause, sent: Sent) -> ErrorKi
         // Whoever asks for a range knows how long the blob was: bytes are missing.
         Cause::RangeNotSatisfiable => ErrorKind::Corrupt,
         Cause::Body => ErrorKind::BadBody,
-        Cause::Refused => ErrorKind::Unavailable,
+        Cause::Refused => ErrorKind::Refused,
         Cause::NoAnswer if sent == Sent::Never => ErrorKind::Unavailable,
         // What reads has no effect that could be unknown.
         Cause::Corrupt if effect == Effect::None => ErrorKind::Corrupt,
@@ -62,7 +62,7 @@ mod tests {
             check("get", Effect::None, Cause::ServerFault, sent, ErrorKind::Unavailable);
         }
         check("put", Effect::Write, Cause::NoAnswer, Sent::Never, ErrorKind::Unavailable);
-        check("put", Effect::Write, Cause::Refused, Sent::Head, ErrorKind::Unavailable);
+        check("put", Effect::Write, Cause::Refused, Sent::Head, ErrorKind::Refused);
     }
 
     #[test]

@@ -137,14 +137,10 @@ fn locate(
 
 /// The range that is wanted, and how many parts there are where one of them is.
 fn wanted(conn: &Connection, object: &Object, want: Want) -> Result<(Wanted, Option<u32>), CatalogError> {
-    let size = object.state.size;
-    Ok(match want {
-        Want::State => (Ok(ByteRange::new(0, 0)), None),
-        Want::Part(number) => part_range(conn, object, number)?,
-        Want::Whole => (Ok(ByteRange::whole(size)), None),
-        Want::From { start, last } => (from(size, start, last), None),
-        Want::Last(bytes) => (suffix(size, bytes), None),
-    })
+    match (want, want.of(object.state.size)) {
+        (Want::Part(number), _) => part_range(conn, object, number),
+        (_, range) => Ok((range.unwrap_or(Err(Unsatisfiable)), None)),
+    }
 }
 
 fn bucket_name(text: &str) -> Result<BucketName, CatalogError> {
@@ -190,19 +186,6 @@ pub(super) fn find(
 }
 
 type Wanted = Result<ByteRange, Unsatisfiable>;
-
-fn from(size: u64, start: u64, last: Option<u64>) -> Wanted {
-    if start >= size || last.is_some_and(|last| last < start) {
-        return Err(Unsatisfiable);
-    }
-    let last = last.map_or(size - 1, |last| last.min(size - 1));
-    Ok(ByteRange::new(start, last - start + 1))
-}
-
-fn suffix(size: u64, bytes: u64) -> Wanted {
-    let length = bytes.min(size);
-    if length == 0 { Err(Unsatisfiable) } else { Ok(ByteRange::new(size - length, length)) }
-}
 
 /// The range of a part, and how many parts there are.
 fn part_range(

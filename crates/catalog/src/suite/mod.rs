@@ -2,6 +2,7 @@
 
 mod faults;
 mod objects;
+mod outage;
 mod reaping;
 mod repeats;
 mod uploads;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 
 use crate::Catalog;
 pub use faults::LosesAnswers;
+pub use outage::{Outage, Unreachable};
 pub(crate) use world::World;
 
 /// A promise: its name, and what proves it.

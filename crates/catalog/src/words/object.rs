@@ -208,6 +208,27 @@ pub enum Want {
     Part(u32),
 }
 
+impl Want {
+    /// The wanted bytes of an object of this size; `None` for a part, which takes more than its size to know.
+    #[must_use]
+    pub fn of(self, size: u64) -> Option<Result<ByteRange, Unsatisfiable>> {
+        Some(match self {
+            Self::State => Ok(ByteRange::new(0, 0)),
+            Self::Whole => Ok(ByteRange::whole(size)),
+            Self::From { start, last } if start < size && last.is_none_or(|last| last >= start) => {
+                let last = last.map_or(size - 1, |last| last.min(size - 1));
+                Ok(ByteRange::new(start, last - start + 1))
+            }
+            Self::Last(bytes) if bytes.min(size) > 0 => {
+                let length = bytes.min(size);
+                Ok(ByteRange::new(size - length, length))
+            }
+            Self::From { .. } | Self::Last(_) => Err(Unsatisfiable),
+            Self::Part(_) => return None,
+        })
+    }
+}
+
 /// The wanted bytes do not exist (416; for a part likewise).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Unsatisfiable;

@@ -51,6 +51,10 @@ section! {
         /// How long after its request was given up a write may still arrive there. Bytes of a write with an unknown
         /// outcome stay charged for that long. The default is 15m for s3 and 0s for directory.
         pub late_arrival_bound: Duration = or(store.late_arrival_default()),
+        /// Bytes per second at which a body must pass to or from it, over any stretch of server.backend_timeout in
+        /// which it is waited for; a slower one is given up. Time in which a client is waited for does not count.
+        /// 0 is no bound.
+        pub min_bytes_per_sec: ByteSize = or(ByteSize::kib(4)),
         /// Requests per period; 0 is unlimited. Not together with request_limits.
         pub api_request_limit: u64 = or(0_u64),
         /// Bytes read from it per period; 0 is unlimited.

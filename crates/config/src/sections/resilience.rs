@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::net::Network;
 use crate::report::Place;
 use crate::section::{empty, or, section};
+use crate::units::ByteSize;
 
 section! {
     /// What happens while the catalog fails.
@@ -13,11 +14,13 @@ section! {
         pub failure_threshold: u32 = or(3_u32),
         /// Pause before it is tried again.
         pub open_timeout: Duration = or(Duration::from_secs(15)),
-        /// How long the place of a recently read object is remembered for reads during an outage.
+        /// How old what was learnt of an object may be when an outage begins, where other instances write too.
         pub cache_ttl: Duration = or(Duration::from_secs(60)),
+        /// Memory for objects that were located lately, in bytes; reads go on from it during an outage.
+        pub cache_size: ByteSize = or(ByteSize::mib(32)),
         /// Ask all backends at once for an object whose place is not known.
         pub parallel_broadcast: bool = or(false),
-        /// Serve reads during an outage.
+        /// Serve GET and HEAD of recently located objects during an outage, marked by `x-s3o-degraded: catalog`.
         pub degraded_reads_enabled: bool = or(true),
         /// Backends asked at once during an outage; 0 is all.
         pub degraded_broadcast_parallelism: u32 = or(0_u32),

@@ -142,7 +142,7 @@ impl House {
     pub async fn open(&self, name: &str, want: Want) -> Result<Opened, EngineError> {
         match self.engine.get_object(self.get_request(name, want)).await? {
             Read::Found(opened) => Ok(*opened),
-            Read::NotModified(_) => panic!("no condition was asked for"),
+            Read::NotModified { .. } => panic!("no condition was asked for"),
         }
     }
 

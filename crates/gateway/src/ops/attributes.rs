@@ -40,7 +40,9 @@ pub(crate) async fn get_object_attributes(request: Verified) -> Outcome<Answer> 
         want: Want::State,
         conditions: ReadConditions::default(),
     };
-    let Read::Found(opened) = request.shared.engine.get_object(get).await? else {
+    let read = request.shared.engine.get_object(get).await?;
+    request.note_read(&read);
+    let Read::Found(opened) = read else {
         return Err(Code::InternalError.into());
     };
     let object = opened.object;

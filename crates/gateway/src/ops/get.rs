@@ -27,10 +27,10 @@ pub(crate) async fn get_object(request: Verified) -> Outcome<Answer> {
         _ => open(&request, &bucket, want, conditions::of_read(&request.headers)).await?,
     };
     let opened = match read {
-        (Read::NotModified(object), _) => return Ok(not_modified(&object)),
+        (Read::NotModified { object, .. }, _) => return Ok(not_modified(&object)),
         (Read::Found(opened), want) => (*opened, want),
     };
-    let (Opened { object, range, parts, body }, want) = opened;
+    let (Opened { object, range, parts, body, .. }, want) = opened;
     let mut answer = describe(&request, &object, range, parts, want)?;
     if let Some(body) = body {
         request.call.note(|note| note.backends = body.backend.into_iter().collect());
@@ -45,7 +45,7 @@ pub(crate) async fn head_object(request: Verified) -> Outcome<Answer> {
     let want = wanted(&request)?;
     let conditions = conditions::of_read(&request.headers);
     let object = match open(&request, &bucket, Want::State, conditions).await? {
-        (Read::NotModified(object), _) => return Ok(not_modified(&object)),
+        (Read::NotModified { object, .. }, _) => return Ok(not_modified(&object)),
         (Read::Found(opened), _) => opened.object,
     };
     let size = object.state.size;
@@ -82,7 +82,9 @@ async fn open(
     conditions: ReadConditions,
 ) -> Outcome<(Read, Want)> {
     let get = GetObject { bucket: bucket.bucket.clone(), key: request.key()?.clone(), want, conditions };
-    Ok((request.shared.engine.get_object(get).await?, want))
+    let read = request.shared.engine.get_object(get).await?;
+    request.note_read(&read);
+    Ok((read, want))
 }
 
 /// `If-Range` is decided on the state; the range is then demanded of that very state.

@@ -21,9 +21,11 @@ pub(crate) async fn get_object_tagging(request: Verified) -> Outcome<Answer> {
         want: Want::State,
         conditions: ReadConditions::default(),
     };
-    match request.shared.engine.get_object(get).await? {
+    let read = request.shared.engine.get_object(get).await?;
+    request.note_read(&read);
+    match read {
         Read::Found(opened) => Ok(Answer::xml(tagging::to_xml(&opened.object.state.tags))),
-        Read::NotModified(_) => Err(Code::InternalError.into()),
+        Read::NotModified { .. } => Err(Code::InternalError.into()),
     }
 }
 

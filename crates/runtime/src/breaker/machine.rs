@@ -131,11 +131,14 @@ impl Machine {
         self.go(Phase::Open { until: now })
     }
 
-    pub(super) fn tripped(&mut self, now: Instant, chance: &Chance) -> Option<Transition> {
-        match self.phase {
-            Phase::Closed { .. } => self.open(now, chance),
-            Phase::Open { .. } | Phase::HalfOpen { .. } => None,
-        }
+    pub(super) fn tripped(
+        &mut self,
+        since: Option<Instant>,
+        now: Instant,
+        chance: &Chance,
+    ) -> Option<Transition> {
+        self.gone_since = self.gone_since.into_iter().chain(since).min();
+        self.open(now, chance)
     }
 
     pub(super) fn expect_back(&mut self, now: Instant) {
