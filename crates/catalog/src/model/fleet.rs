@@ -30,7 +30,7 @@ impl Model {
         if !retirable || !referenced.contains(&found.blob) {
             return Retired::Gone;
         }
-        let counts = |row: &crate::ReplicaRow| {
+        let counts = |row: &ReplicaRow| {
             row.blob == found.blob
                 && row.replica != found.replica
                 && row.state == ReplicaState::Live
@@ -41,14 +41,14 @@ impl Model {
         if others == 0 || others < retire.least {
             return Retired::Needed { others };
         }
-        self.replicas.get_mut(&retire.replica).expect("it is there").doom(types::Timestamp::default());
+        self.replicas.get_mut(&retire.replica).expect("it is there").doom(Timestamp::default());
         if let Some(moved) = self.fleet.get_mut(&found.backend) {
             *moved = (moved.0 + 1, moved.1 + found.charged);
         }
         Retired::Doomed
     }
 
-    pub(crate) fn drains(&self, since: types::Timestamp) -> Vec<Drain> {
+    pub(crate) fn drains(&self, since: Timestamp) -> Vec<Drain> {
         let drain = |(backend, moved): (&BackendId, &(u64, u64))| Drain {
             backend: *backend,
             name: self.backends.iter().find(|known| known.0.backend == *backend).unwrap().0.name.clone(),

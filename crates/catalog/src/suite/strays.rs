@@ -103,7 +103,7 @@ pub(super) async fn a_stray_of_a_living_blob_is_no_replica_of_it(w: World) {
     let page = w.catalog.held(w.backends[0], None, 10).await.unwrap();
     let blob = page.held[0].blob;
     let extra = Stray { blob, ..stray(&w, 5) };
-    quarantine(&w, 2, &[extra.clone()]).await;
+    quarantine(&w, 2, std::slice::from_ref(&extra)).await;
     let refused = w.catalog.restore_quarantined(restore(&w, &extra, "other")).await.unwrap_err();
     assert_eq!(refused.refusal(), Some(&Refusal::Changed("the blob")));
     let mut retire =
