@@ -1,6 +1,10 @@
 //! A catalog around another one: the one place that passes every verb on.
 //!
-//! What is done around a verb is told once, in [`Around`], whatever the verb is.
+//! What is done around a verb is told once, in [`Around`], whatever the verb is. A new verb gets its line here,
+//! and every decorator has it.
+
+mod fleet;
+mod limits;
 
 use std::sync::Arc;
 
@@ -49,36 +53,38 @@ impl<A: Around> Decorated<A> {
     }
 }
 
-macro_rules! read {
+macro_rules! reads {
     ($self:ident.$verb:ident($($argument:expr),*)) => {{
         let verb = Verb { name: stringify!($verb), writes: false };
         $self.around.around(verb, $self.inner.$verb($($argument),*)).await
     }};
 }
 
-macro_rules! write {
+macro_rules! writes {
     ($self:ident.$verb:ident($($argument:expr),*)) => {{
         let verb = Verb { name: stringify!($verb), writes: true };
         $self.around.around(verb, $self.inner.$verb($($argument),*)).await
     }};
 }
 
+use {reads, writes};
+
 #[async_trait]
 impl<A: Around> Deployment for Decorated<A> {
     async fn identity(&self) -> Result<Identity, CatalogError> {
-        read!(self.identity())
+        reads!(self.identity())
     }
 
     async fn begin_boot(&self, boot: BootId, at: Timestamp) -> Result<(), CatalogError> {
-        write!(self.begin_boot(boot, at))
+        writes!(self.begin_boot(boot, at))
     }
 
     async fn sync_buckets(&self, names: &[BucketName], at: Timestamp) -> Result<Vec<BucketId>, CatalogError> {
-        write!(self.sync_buckets(names, at))
+        writes!(self.sync_buckets(names, at))
     }
 
     async fn sync_backends(&self, specs: &[BackendSpec]) -> Result<Vec<BackendId>, CatalogError> {
-        write!(self.sync_backends(specs))
+        writes!(self.sync_backends(specs))
     }
 }
 
@@ -94,15 +100,15 @@ impl<A: Around> Objects for Decorated<A> {
         key: &ObjectKey,
         want: Want,
     ) -> Result<Option<Located>, CatalogError> {
-        read!(self.locate(bucket, key, want))
+        reads!(self.locate(bucket, key, want))
     }
 
     async fn pieces(&self, manifest: ManifestId, offset: u64) -> Result<Vec<Piece>, CatalogError> {
-        read!(self.pieces(manifest, offset))
+        reads!(self.pieces(manifest, offset))
     }
 
     async fn list(&self, query: &ListQuery) -> Result<ListPage, CatalogError> {
-        read!(self.list(query))
+        reads!(self.list(query))
     }
 
     async fn object_parts(
@@ -111,45 +117,45 @@ impl<A: Around> Objects for Decorated<A> {
         after: u32,
         limit: u32,
     ) -> Result<Option<(Vec<Part>, u32)>, CatalogError> {
-        read!(self.object_parts(manifest, after, limit))
+        reads!(self.object_parts(manifest, after, limit))
     }
 }
 
 #[async_trait]
 impl<A: Around> Writes for Decorated<A> {
     async fn reserve(&self, reserve: Reserve) -> Result<Vec<Target>, CatalogError> {
-        write!(self.reserve(reserve))
+        writes!(self.reserve(reserve))
     }
 
     async fn add_replica(&self, add: AddReplica) -> Result<Option<Target>, CatalogError> {
-        write!(self.add_replica(add))
+        writes!(self.add_replica(add))
     }
 
     async fn let_go(&self, owner: BootId, fates: Vec<Fate>) -> Result<(), CatalogError> {
-        write!(self.let_go(owner, fates))
+        writes!(self.let_go(owner, fates))
     }
 
     async fn commit_put(&self, commit: CommitPut) -> Result<Committed, CatalogError> {
-        write!(self.commit_put(commit))
+        writes!(self.commit_put(commit))
     }
 
     async fn copy_object(&self, copy: CopyObject) -> Result<Committed, CatalogError> {
-        write!(self.copy_object(copy))
+        writes!(self.copy_object(copy))
     }
 
     async fn delete_objects(&self, delete: DeleteObjects) -> Result<Vec<DeleteAnswer>, CatalogError> {
-        write!(self.delete_objects(delete))
+        writes!(self.delete_objects(delete))
     }
 
     async fn set_tags(&self, set: SetTags) -> Result<Object, CatalogError> {
-        write!(self.set_tags(set))
+        writes!(self.set_tags(set))
     }
 }
 
 #[async_trait]
 impl<A: Around> Uploads for Decorated<A> {
     async fn create_upload(&self, create: CreateUpload) -> Result<(), CatalogError> {
-        write!(self.create_upload(create))
+        writes!(self.create_upload(create))
     }
 
     async fn find_upload(
@@ -158,31 +164,31 @@ impl<A: Around> Uploads for Decorated<A> {
         bucket: BucketId,
         key: &ObjectKey,
     ) -> Result<Option<Upload>, CatalogError> {
-        read!(self.find_upload(upload, bucket, key))
+        reads!(self.find_upload(upload, bucket, key))
     }
 
     async fn commit_part(&self, commit: CommitPart) -> Result<(), CatalogError> {
-        write!(self.commit_part(commit))
+        writes!(self.commit_part(commit))
     }
 
     async fn copy_part(&self, copy: CopyPart) -> Result<Part, CatalogError> {
-        write!(self.copy_part(copy))
+        writes!(self.copy_part(copy))
     }
 
     async fn complete_upload(&self, complete: CompleteUpload) -> Result<Completed, CatalogError> {
-        write!(self.complete_upload(complete))
+        writes!(self.complete_upload(complete))
     }
 
     async fn abort_upload(&self, abort: AbortUpload) -> Result<(), CatalogError> {
-        write!(self.abort_upload(abort))
+        writes!(self.abort_upload(abort))
     }
 
     async fn list_parts(&self, query: &PartsQuery) -> Result<PartsPage, CatalogError> {
-        read!(self.list_parts(query))
+        reads!(self.list_parts(query))
     }
 
     async fn list_uploads(&self, query: &UploadsQuery) -> Result<UploadsPage, CatalogError> {
-        read!(self.list_uploads(query))
+        reads!(self.list_uploads(query))
     }
 }
 
@@ -195,15 +201,15 @@ impl<A: Around> Reaping for Decorated<A> {
         now: Timestamp,
         limit: u32,
     ) -> Result<Vec<Doomed>, CatalogError> {
-        read!(self.claim_doomed(backends, horizon, now, limit))
+        reads!(self.claim_doomed(backends, horizon, now, limit))
     }
 
     async fn settle_doomed(&self, change: ChangeId, settled: Vec<Settled>) -> Result<(), CatalogError> {
-        write!(self.settle_doomed(change, settled))
+        writes!(self.settle_doomed(change, settled))
     }
 
     async fn next_doomed(&self, backends: &[BackendId]) -> Result<Option<Timestamp>, CatalogError> {
-        read!(self.next_doomed(backends))
+        reads!(self.next_doomed(backends))
     }
 
     async fn dissolve_manifests(
@@ -212,7 +218,7 @@ impl<A: Around> Reaping for Decorated<A> {
         horizon: u64,
         limit: u32,
     ) -> Result<bool, CatalogError> {
-        write!(self.dissolve_manifests(change, horizon, limit))
+        writes!(self.dissolve_manifests(change, horizon, limit))
     }
 
     async fn mark_suspect(
@@ -221,7 +227,7 @@ impl<A: Around> Reaping for Decorated<A> {
         replica: ReplicaId,
         why: &str,
     ) -> Result<(), CatalogError> {
-        write!(self.mark_suspect(change, replica, why))
+        writes!(self.mark_suspect(change, replica, why))
     }
 
     async fn expire_records(
@@ -230,25 +236,25 @@ impl<A: Around> Reaping for Decorated<A> {
         journal_before: Timestamp,
         limit: u32,
     ) -> Result<bool, CatalogError> {
-        write!(self.expire_records(uploads_before, journal_before, limit))
+        writes!(self.expire_records(uploads_before, journal_before, limit))
     }
 }
 
 #[async_trait]
 impl<A: Around> Ledger for Decorated<A> {
     async fn totals(&self) -> Result<Totals, CatalogError> {
-        read!(self.totals())
+        reads!(self.totals())
     }
 
     async fn charged(&self) -> Result<Vec<(BackendId, BackendName, u64)>, CatalogError> {
-        read!(self.charged())
+        reads!(self.charged())
     }
 
     async fn replicas(&self, after: Option<ReplicaId>, limit: u32) -> Result<Vec<ReplicaRow>, CatalogError> {
-        read!(self.replicas(after, limit))
+        reads!(self.replicas(after, limit))
     }
 
     async fn audit(&self) -> Result<Vec<String>, CatalogError> {
-        read!(self.audit())
+        reads!(self.audit())
     }
 }

@@ -70,6 +70,8 @@ pub(crate) struct Shared {
     pub(crate) recent: Recent,
     pub(crate) abandoned: Abandoned,
     pub(crate) health: crate::health::Health,
+    pub(crate) troubles: crate::drain::Troubles,
+    pub(crate) stats: crate::stats::FleetStats,
     /// Wakes the reaper: something was doomed or given up.
     pub(crate) reap: Notify,
     budget: Arc<Semaphore>,
@@ -91,6 +93,8 @@ impl Engine {
                 recent: Recent::new(settings.remembered_bytes),
                 abandoned: Abandoned::default(),
                 health: crate::health::Health::new(places.len()),
+                troubles: crate::drain::Troubles::default(),
+                stats: crate::stats::FleetStats::default(),
                 reap: Notify::new(),
                 budget: Arc::new(Semaphore::new(units)),
                 catalog,

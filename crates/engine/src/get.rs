@@ -61,7 +61,7 @@ impl Engine {
 }
 
 /// A read under way.
-struct Reading {
+pub(crate) struct Reading {
     shared: Arc<Shared>,
     /// Holds back the reaper.
     _guard: ReadGuard,
@@ -79,7 +79,7 @@ struct Reading {
 }
 
 /// Where the pieces of an object come from that are too many for one answer.
-struct Manifest {
+pub(crate) struct Manifest {
     id: ManifestId,
     bucket: BucketId,
     key: ObjectKey,
@@ -98,7 +98,7 @@ struct SourceRead {
 }
 
 impl Reading {
-    fn new(
+    pub(crate) fn new(
         shared: Arc<Shared>,
         guard: ReadGuard,
         manifest: Option<Manifest>,
@@ -110,7 +110,7 @@ impl Reading {
     }
 
     /// Waits for the first bytes, then gives the rest as a stream.
-    async fn open(mut self) -> Result<OpenedBody, EngineError> {
+    pub(crate) async fn open(mut self) -> Result<OpenedBody, EngineError> {
         let first = self.next().await?;
         let backend = self.backend();
         let first = stream::iter(first.map(Ok));
@@ -302,7 +302,7 @@ impl Shared {
 
     /// Notes that a replica holds wrong bytes or none, as long as its backend is the one that we know: where
     /// its marker is gone, the backend is missing, not the replica.
-    async fn suspect(&self, place: usize, replica: &ReplicaAt, why: &str) {
+    pub(crate) async fn suspect(&self, place: usize, replica: &ReplicaAt, why: &str) {
         let name = self.places[place].name();
         self.health.failed(place);
         let marker = self.marker(place).await;

@@ -50,6 +50,7 @@ impl Shared {
     ) -> Result<Written, EngineError> {
         let length = intake.length();
         let _budget = self.take_budget(length.min(self.settings.window_bytes)).await?;
+        self.find_out_for_write(self.settings.ack_replicas).await;
         let candidates = self.candidates().await?;
         let Some(blob_max) = placement::blob_bytes_max(&candidates, length, self.settings.factor) else {
             return Err(EngineError::OutOfSpace { size: length });
@@ -73,8 +74,7 @@ impl Shared {
         }
     }
 
-    async fn candidates(self: &Arc<Self>) -> Result<Vec<Candidate>, EngineError> {
-        self.find_out_for_write(self.settings.ack_replicas).await;
+    pub(crate) async fn candidates(&self) -> Result<Vec<Candidate>, EngineError> {
         // Only spreading looks at how full a backend is.
         let charged = match self.settings.strategy {
             Strategy::Pack => Vec::new(),

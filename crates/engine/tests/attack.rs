@@ -16,11 +16,11 @@ use backend::{
     Backend, BackendError, Body, Deleted, Download, Fault, FaultBackend, Faults, MemoryBackend, Operation,
     Profile, PutOptions, PutReceipt, Stat,
 };
-use catalog::{Catalog, Want};
+use catalog::Want;
 use common::{House, Plan, body, bytes, key};
 use engine::{CopyPart, EngineError, Expected, ReadConditions, Settings, Source};
 use futures::StreamExt;
-use lossy::Lossy;
+use lossy::lossy_catalog;
 use types::{ByteRange, Md5, ReplicaPath};
 
 fn copy_part(house: &House, name: &str, upload: types::UploadId, number: u32, range: (u64, u64)) -> CopyPart {
@@ -141,8 +141,7 @@ async fn a_request_dropped_while_it_reserves_or_lets_go_leaves_nothing_writing()
 async fn lossy(settings: Settings, faults: Arc<Faults>) -> (House, Arc<AtomicU32>) {
     let lose = Arc::new(AtomicU32::new(0));
     let counter = Arc::clone(&lose);
-    let wrap_catalog =
-        move |inner| -> Arc<dyn Catalog> { Arc::new(Lossy { inner, lose: Arc::clone(&counter) }) };
+    let wrap_catalog = move |inner: Arc<catalog::sqlite::Sqlite>| lossy_catalog(inner, &counter);
     let wrap = move |index, store: Arc<MemoryBackend>| -> Arc<dyn Backend> {
         if index == 0 { Arc::new(FaultBackend::new(store, Arc::clone(&faults))) } else { store }
     };

@@ -222,7 +222,7 @@ async fn failed_deletes_are_tried_again_and_charged_until_they_succeed() {
 
 #[tokio::test]
 async fn a_commit_whose_answer_is_lost_happens_once() {
-    let wrap = |sqlite: Arc<Sqlite>| -> Arc<dyn Catalog> { Arc::new(LosesAnswers::new(sqlite, 2)) };
+    let wrap = |sqlite: Arc<Sqlite>| -> Arc<dyn Catalog> { Arc::new(LosesAnswers::every(sqlite, 2)) };
     let plan = Plan { wrap_catalog: Box::new(wrap), ..Plan::default() };
     let house = House::build(plan).await;
     for i in 0..20 {

@@ -16,10 +16,10 @@ use std::time::Duration;
 use backend::{
     Backend, ErrorKind, Fault, FaultBackend, Faults, MemoryBackend, Operation, Timeout, TimeoutOptions,
 };
-use catalog::{Catalog, Client, Precondition, ReplicaState, Want};
+use catalog::{Client, Precondition, ReplicaState, Want};
 use common::{House, Plan, bytes, key};
 use engine::{CopyObject, CopyPart, EngineError, ReadConditions, Settings, Source};
-use lossy::Lossy;
+use lossy::lossy_catalog;
 use runtime::Chance;
 
 const REQUESTS: usize = 60;
@@ -58,9 +58,7 @@ impl Storm {
                     TimeoutOptions { answer: wait, stall: wait, rate_bytes_min: 0 },
                 ))
             }),
-            wrap_catalog: Box::new(move |inner| -> Arc<dyn Catalog> {
-                Arc::new(Lossy { inner, lose: Arc::clone(&counter) })
-            }),
+            wrap_catalog: Box::new(move |inner| lossy_catalog(inner, &counter)),
         };
         let house = House::build(plan).await;
         house.put("source", &bytes(120_000, 1)).await.unwrap();

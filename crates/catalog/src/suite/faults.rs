@@ -3,229 +3,42 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use async_trait::async_trait;
-use types::{
-    BackendName, BootId, BucketName, ChangeId, ManifestId, ObjectKey, ReplicaId, Timestamp, UploadId,
-};
+use crate::{Around, Catalog, CatalogError, Decorated, Verb};
 
-use crate::{
-    AbortUpload, AddReplica, BackendId, BackendSpec, BucketId, Catalog, CatalogError, CommitPart, CommitPut,
-    Committed, CompleteUpload, Completed, CopyObject, CopyPart, CreateUpload, DeleteAnswer, DeleteObjects,
-    Deployment, Doomed, Fate, Identity, Ledger, ListPage, ListQuery, Located, Object, Objects, Part,
-    PartsPage, PartsQuery, Piece, Reaping, ReplicaRow, Reserve, SetTags, Settled, Target, Totals, Upload,
-    Uploads, UploadsPage, UploadsQuery, Want, Writes,
-};
+/// Verbs of the start, before there is anyone to repeat them.
+const START: [&str; 4] = ["begin_boot", "sync_buckets", "sync_backends", "join"];
 
 /// Turns every so many'th success of a transaction into [`CatalogError::Unknown`]: it happened, and nobody
 /// was told. Reads and the start-up verbs keep their answers.
-pub struct LosesAnswers {
-    inner: Arc<dyn Catalog>,
+pub type LosesAnswers = Decorated<EveryNth>;
+
+/// Which answers are lost.
+pub struct EveryNth {
     every: u64,
     answers: AtomicU64,
 }
 
 impl LosesAnswers {
     /// Loses every `every`th answer; the first one that is lost is the `every`th.
-    pub fn new(inner: Arc<dyn Catalog>, every: u64) -> Self {
-        Self { inner, every, answers: AtomicU64::new(0) }
+    pub fn every(inner: Arc<dyn Catalog>, every: u64) -> Self {
+        Self::new(inner, EveryNth { every, answers: AtomicU64::new(0) })
     }
+}
 
-    fn lose<T>(&self, answer: Result<T, CatalogError>) -> Result<T, CatalogError> {
-        let answer = answer?;
+impl Around for EveryNth {
+    async fn around<T: Send>(
+        &self,
+        verb: Verb,
+        run: impl Future<Output = Result<T, CatalogError>> + Send,
+    ) -> Result<T, CatalogError> {
+        let answer = run.await?;
+        if !verb.writes || START.contains(&verb.name) {
+            return Ok(answer);
+        }
         let number = self.answers.fetch_add(1, Ordering::Relaxed) + 1;
         if number.is_multiple_of(self.every) {
             return Err(CatalogError::Unknown("lost on purpose".to_owned()));
         }
         Ok(answer)
-    }
-}
-
-#[async_trait]
-impl Deployment for LosesAnswers {
-    async fn identity(&self) -> Result<Identity, CatalogError> {
-        self.inner.identity().await
-    }
-
-    async fn begin_boot(&self, boot: BootId, at: Timestamp) -> Result<(), CatalogError> {
-        self.inner.begin_boot(boot, at).await
-    }
-
-    async fn sync_buckets(&self, names: &[BucketName], at: Timestamp) -> Result<Vec<BucketId>, CatalogError> {
-        self.inner.sync_buckets(names, at).await
-    }
-
-    async fn sync_backends(&self, specs: &[BackendSpec]) -> Result<Vec<BackendId>, CatalogError> {
-        self.inner.sync_backends(specs).await
-    }
-}
-
-#[async_trait]
-impl Objects for LosesAnswers {
-    fn horizon(&self) -> u64 {
-        self.inner.horizon()
-    }
-
-    async fn locate(
-        &self,
-        bucket: BucketId,
-        key: &ObjectKey,
-        want: Want,
-    ) -> Result<Option<Located>, CatalogError> {
-        self.inner.locate(bucket, key, want).await
-    }
-
-    async fn pieces(&self, manifest: ManifestId, offset: u64) -> Result<Vec<Piece>, CatalogError> {
-        self.inner.pieces(manifest, offset).await
-    }
-
-    async fn list(&self, query: &ListQuery) -> Result<ListPage, CatalogError> {
-        self.inner.list(query).await
-    }
-
-    async fn object_parts(
-        &self,
-        manifest: ManifestId,
-        after: u32,
-        limit: u32,
-    ) -> Result<Option<(Vec<Part>, u32)>, CatalogError> {
-        self.inner.object_parts(manifest, after, limit).await
-    }
-}
-
-#[async_trait]
-impl Writes for LosesAnswers {
-    async fn reserve(&self, reserve: Reserve) -> Result<Vec<Target>, CatalogError> {
-        self.lose(self.inner.reserve(reserve).await)
-    }
-
-    async fn add_replica(&self, add: AddReplica) -> Result<Option<Target>, CatalogError> {
-        self.lose(self.inner.add_replica(add).await)
-    }
-
-    async fn let_go(&self, owner: BootId, fates: Vec<Fate>) -> Result<(), CatalogError> {
-        self.lose(self.inner.let_go(owner, fates).await)
-    }
-
-    async fn commit_put(&self, commit: CommitPut) -> Result<Committed, CatalogError> {
-        self.lose(self.inner.commit_put(commit).await)
-    }
-
-    async fn copy_object(&self, copy: CopyObject) -> Result<Committed, CatalogError> {
-        self.lose(self.inner.copy_object(copy).await)
-    }
-
-    async fn delete_objects(&self, delete: DeleteObjects) -> Result<Vec<DeleteAnswer>, CatalogError> {
-        self.lose(self.inner.delete_objects(delete).await)
-    }
-
-    async fn set_tags(&self, set: SetTags) -> Result<Object, CatalogError> {
-        self.lose(self.inner.set_tags(set).await)
-    }
-}
-
-#[async_trait]
-impl Uploads for LosesAnswers {
-    async fn create_upload(&self, create: CreateUpload) -> Result<(), CatalogError> {
-        self.lose(self.inner.create_upload(create).await)
-    }
-
-    async fn find_upload(
-        &self,
-        upload: UploadId,
-        bucket: BucketId,
-        key: &ObjectKey,
-    ) -> Result<Option<Upload>, CatalogError> {
-        self.inner.find_upload(upload, bucket, key).await
-    }
-
-    async fn commit_part(&self, commit: CommitPart) -> Result<(), CatalogError> {
-        self.lose(self.inner.commit_part(commit).await)
-    }
-
-    async fn copy_part(&self, copy: CopyPart) -> Result<Part, CatalogError> {
-        self.lose(self.inner.copy_part(copy).await)
-    }
-
-    async fn complete_upload(&self, complete: CompleteUpload) -> Result<Completed, CatalogError> {
-        self.lose(self.inner.complete_upload(complete).await)
-    }
-
-    async fn abort_upload(&self, abort: AbortUpload) -> Result<(), CatalogError> {
-        self.lose(self.inner.abort_upload(abort).await)
-    }
-
-    async fn list_parts(&self, query: &PartsQuery) -> Result<PartsPage, CatalogError> {
-        self.inner.list_parts(query).await
-    }
-
-    async fn list_uploads(&self, query: &UploadsQuery) -> Result<UploadsPage, CatalogError> {
-        self.inner.list_uploads(query).await
-    }
-}
-
-#[async_trait]
-impl Reaping for LosesAnswers {
-    async fn claim_doomed(
-        &self,
-        backends: &[BackendId],
-        horizon: u64,
-        now: Timestamp,
-        limit: u32,
-    ) -> Result<Vec<Doomed>, CatalogError> {
-        self.inner.claim_doomed(backends, horizon, now, limit).await
-    }
-
-    async fn settle_doomed(&self, change: ChangeId, settled: Vec<Settled>) -> Result<(), CatalogError> {
-        self.lose(self.inner.settle_doomed(change, settled).await)
-    }
-
-    async fn next_doomed(&self, backends: &[BackendId]) -> Result<Option<Timestamp>, CatalogError> {
-        self.inner.next_doomed(backends).await
-    }
-
-    async fn dissolve_manifests(
-        &self,
-        change: ChangeId,
-        horizon: u64,
-        limit: u32,
-    ) -> Result<bool, CatalogError> {
-        self.lose(self.inner.dissolve_manifests(change, horizon, limit).await)
-    }
-
-    async fn mark_suspect(
-        &self,
-        change: ChangeId,
-        replica: ReplicaId,
-        why: &str,
-    ) -> Result<(), CatalogError> {
-        self.lose(self.inner.mark_suspect(change, replica, why).await)
-    }
-
-    async fn expire_records(
-        &self,
-        uploads_before: Timestamp,
-        journal_before: Timestamp,
-        limit: u32,
-    ) -> Result<bool, CatalogError> {
-        self.lose(self.inner.expire_records(uploads_before, journal_before, limit).await)
-    }
-}
-
-#[async_trait]
-impl Ledger for LosesAnswers {
-    async fn totals(&self) -> Result<Totals, CatalogError> {
-        self.inner.totals().await
-    }
-
-    async fn charged(&self) -> Result<Vec<(BackendId, BackendName, u64)>, CatalogError> {
-        self.inner.charged().await
-    }
-
-    async fn replicas(&self, after: Option<ReplicaId>, limit: u32) -> Result<Vec<ReplicaRow>, CatalogError> {
-        self.inner.replicas(after, limit).await
-    }
-
-    async fn audit(&self) -> Result<Vec<String>, CatalogError> {
-        self.inner.audit().await
     }
 }

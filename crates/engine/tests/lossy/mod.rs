@@ -5,187 +5,36 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use async_trait::async_trait;
-use catalog::sqlite::Sqlite;
-use catalog::*;
-use types::{
-    BackendName, BootId, BucketName, ChangeId, ManifestId, ObjectKey, ReplicaId, Timestamp, UploadId,
-};
+use catalog::{Around, Catalog, CatalogError, Decorated, Verb};
 
-pub struct Lossy {
-    pub inner: Arc<Sqlite>,
-    /// So many answers to writes get lost from now on.
-    pub lose: Arc<AtomicU32>,
+pub type Lossy = Decorated<Losing>;
+
+/// So many answers to writes get lost from now on.
+pub struct Losing(Arc<AtomicU32>);
+
+/// Verbs that are never repeated by those who ask.
+const KEPT: [&str; 6] =
+    ["begin_boot", "sync_buckets", "sync_backends", "join", "mark_suspect", "expire_records"];
+
+/// Loses as many answers as the number says.
+pub fn lossy_catalog(inner: Arc<dyn Catalog>, lose: &Arc<AtomicU32>) -> Arc<dyn Catalog> {
+    Arc::new(Lossy::new(inner, Losing(Arc::clone(lose))))
 }
 
-impl Lossy {
-    fn lost<T>(&self, answer: Result<T, CatalogError>) -> Result<T, CatalogError> {
+impl Around for Losing {
+    async fn around<T: Send>(
+        &self,
+        verb: Verb,
+        run: impl Future<Output = Result<T, CatalogError>> + Send,
+    ) -> Result<T, CatalogError> {
+        let answer = run.await;
+        if !verb.writes || KEPT.contains(&verb.name) {
+            return answer;
+        }
         let less = |left: u32| left.checked_sub(1);
-        match self.lose.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less) {
+        match self.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less) {
             Ok(_) => Err(CatalogError::Unknown("lost on purpose".to_owned())),
             Err(_) => answer,
         }
-    }
-}
-
-#[async_trait]
-impl Deployment for Lossy {
-    async fn identity(&self) -> Result<Identity, CatalogError> {
-        self.inner.identity().await
-    }
-    async fn begin_boot(&self, boot: BootId, at: Timestamp) -> Result<(), CatalogError> {
-        self.inner.begin_boot(boot, at).await
-    }
-    async fn sync_buckets(&self, names: &[BucketName], at: Timestamp) -> Result<Vec<BucketId>, CatalogError> {
-        self.inner.sync_buckets(names, at).await
-    }
-    async fn sync_backends(&self, specs: &[BackendSpec]) -> Result<Vec<BackendId>, CatalogError> {
-        self.inner.sync_backends(specs).await
-    }
-}
-
-#[async_trait]
-impl Objects for Lossy {
-    fn horizon(&self) -> u64 {
-        self.inner.horizon()
-    }
-    async fn locate(
-        &self,
-        bucket: BucketId,
-        key: &ObjectKey,
-        want: Want,
-    ) -> Result<Option<Located>, CatalogError> {
-        self.inner.locate(bucket, key, want).await
-    }
-    async fn pieces(&self, manifest: ManifestId, offset: u64) -> Result<Vec<Piece>, CatalogError> {
-        self.inner.pieces(manifest, offset).await
-    }
-    async fn list(&self, query: &ListQuery) -> Result<ListPage, CatalogError> {
-        self.inner.list(query).await
-    }
-    async fn object_parts(
-        &self,
-        manifest: ManifestId,
-        after: u32,
-        limit: u32,
-    ) -> Result<Option<(Vec<Part>, u32)>, CatalogError> {
-        self.inner.object_parts(manifest, after, limit).await
-    }
-}
-
-#[async_trait]
-impl Writes for Lossy {
-    async fn reserve(&self, reserve: Reserve) -> Result<Vec<Target>, CatalogError> {
-        self.lost(self.inner.reserve(reserve).await)
-    }
-    async fn add_replica(&self, add: AddReplica) -> Result<Option<Target>, CatalogError> {
-        self.lost(self.inner.add_replica(add).await)
-    }
-    async fn let_go(&self, owner: BootId, fates: Vec<Fate>) -> Result<(), CatalogError> {
-        self.lost(self.inner.let_go(owner, fates).await)
-    }
-    async fn commit_put(&self, commit: CommitPut) -> Result<Committed, CatalogError> {
-        self.lost(self.inner.commit_put(commit).await)
-    }
-    async fn copy_object(&self, copy: CopyObject) -> Result<Committed, CatalogError> {
-        self.lost(self.inner.copy_object(copy).await)
-    }
-    async fn delete_objects(&self, delete: DeleteObjects) -> Result<Vec<DeleteAnswer>, CatalogError> {
-        self.lost(self.inner.delete_objects(delete).await)
-    }
-    async fn set_tags(&self, set: SetTags) -> Result<Object, CatalogError> {
-        self.lost(self.inner.set_tags(set).await)
-    }
-}
-
-#[async_trait]
-impl Uploads for Lossy {
-    async fn create_upload(&self, create: CreateUpload) -> Result<(), CatalogError> {
-        self.lost(self.inner.create_upload(create).await)
-    }
-    async fn find_upload(
-        &self,
-        upload: UploadId,
-        bucket: BucketId,
-        key: &ObjectKey,
-    ) -> Result<Option<Upload>, CatalogError> {
-        self.inner.find_upload(upload, bucket, key).await
-    }
-    async fn commit_part(&self, commit: CommitPart) -> Result<(), CatalogError> {
-        self.lost(self.inner.commit_part(commit).await)
-    }
-    async fn copy_part(&self, copy: CopyPart) -> Result<Part, CatalogError> {
-        self.lost(self.inner.copy_part(copy).await)
-    }
-    async fn complete_upload(&self, complete: CompleteUpload) -> Result<Completed, CatalogError> {
-        self.lost(self.inner.complete_upload(complete).await)
-    }
-    async fn abort_upload(&self, abort: AbortUpload) -> Result<(), CatalogError> {
-        self.lost(self.inner.abort_upload(abort).await)
-    }
-    async fn list_parts(&self, query: &PartsQuery) -> Result<PartsPage, CatalogError> {
-        self.inner.list_parts(query).await
-    }
-    async fn list_uploads(&self, query: &UploadsQuery) -> Result<UploadsPage, CatalogError> {
-        self.inner.list_uploads(query).await
-    }
-}
-
-#[async_trait]
-impl Reaping for Lossy {
-    async fn claim_doomed(
-        &self,
-        backends: &[BackendId],
-        horizon: u64,
-        now: Timestamp,
-        limit: u32,
-    ) -> Result<Vec<Doomed>, CatalogError> {
-        self.inner.claim_doomed(backends, horizon, now, limit).await
-    }
-    async fn settle_doomed(&self, change: ChangeId, settled: Vec<Settled>) -> Result<(), CatalogError> {
-        self.lost(self.inner.settle_doomed(change, settled).await)
-    }
-    async fn next_doomed(&self, backends: &[BackendId]) -> Result<Option<Timestamp>, CatalogError> {
-        self.inner.next_doomed(backends).await
-    }
-    async fn dissolve_manifests(
-        &self,
-        change: ChangeId,
-        horizon: u64,
-        limit: u32,
-    ) -> Result<bool, CatalogError> {
-        self.lost(self.inner.dissolve_manifests(change, horizon, limit).await)
-    }
-    async fn mark_suspect(
-        &self,
-        change: ChangeId,
-        replica: ReplicaId,
-        why: &str,
-    ) -> Result<(), CatalogError> {
-        self.inner.mark_suspect(change, replica, why).await
-    }
-    async fn expire_records(
-        &self,
-        uploads_before: Timestamp,
-        journal_before: Timestamp,
-        limit: u32,
-    ) -> Result<bool, CatalogError> {
-        self.inner.expire_records(uploads_before, journal_before, limit).await
-    }
-}
-
-#[async_trait]
-impl Ledger for Lossy {
-    async fn totals(&self) -> Result<Totals, CatalogError> {
-        self.inner.totals().await
-    }
-    async fn charged(&self) -> Result<Vec<(BackendId, BackendName, u64)>, CatalogError> {
-        self.inner.charged().await
-    }
-    async fn replicas(&self, after: Option<ReplicaId>, limit: u32) -> Result<Vec<ReplicaRow>, CatalogError> {
-        self.inner.replicas(after, limit).await
-    }
-    async fn audit(&self) -> Result<Vec<String>, CatalogError> {
-        self.inner.audit().await
     }
 }
