@@ -113,6 +113,28 @@ impl Sum {
     }
 }
 
+/// One checksum of a body that is read.
+pub(crate) struct ChecksumOf(Algorithm, Sum);
+
+impl ChecksumOf {
+    /// Of no bytes yet.
+    pub(crate) fn new(algorithm: Algorithm) -> Self {
+        Self(algorithm, Sum::new(algorithm))
+    }
+
+    /// Takes the next bytes.
+    pub(crate) fn update(&mut self, bytes: &[u8]) {
+        self.1.update(bytes);
+    }
+
+    /// It alone.
+    pub(crate) fn finish(self) -> Checksums {
+        let mut checksums = Checksums::default();
+        self.0.set(&mut checksums, STANDARD.encode(self.1.finish()));
+        checksums
+    }
+}
+
 /// MD5 of bytes at hand.
 #[must_use]
 pub fn md5_of(bytes: &[u8]) -> Md5 {
