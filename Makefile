@@ -16,7 +16,7 @@ demo: tools/have-rust
 	$(SAY) "starting the demo; its data stays in .demo"
 	"$(CARGO_TARGET_DIR)/release/s3-orchestrator" demo
 
-test: lint
+test: lint fuzz
 	$(SAY) "installing the servers and clients that tests use (quick when they are there)"
 	tools/test-env servers clients debian npm
 	$(SAY) "building and running all tests"
