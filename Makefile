@@ -16,7 +16,7 @@ demo: tools/have-rust
 	$(SAY) "starting the demo; its data stays in .demo"
 	"$(CARGO_TARGET_DIR)/release/s3-orchestrator" demo
 
-test: lint fuzz
+test: lint
 	$(SAY) "installing the servers and clients that tests use (quick when they are there)"
 	tools/test-env servers clients debian npm
 	$(SAY) "building and running all tests"
@@ -27,6 +27,9 @@ lint: tools/have-rust
 	cargo fmt --all --check
 	$(SAY) "lints, warnings denied"
 	cargo clippy --locked --workspace --all-targets -- -D warnings
+	$(SAY) "licences, bans and sources of all that is built in"
+	tools/test-env lint
+	"$$(tools/test-env --path cargo-deny)/cargo-deny" --locked --log-level error check bans licenses sources
 	$(SAY) "documentation, warnings denied"
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --quiet
 
