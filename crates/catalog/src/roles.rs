@@ -4,9 +4,14 @@
 //! into the journal first, and where it stands there already, the recorded answer is given before any
 //! precondition is looked at. So a caller that got [`CatalogError::Unknown`] repeats the same call.
 
+pub(crate) mod instances;
+pub(crate) mod limits;
+
 use async_trait::async_trait;
 use types::{BackendName, BootId, BucketName, ChangeId, ManifestId, ReplicaId, Timestamp, UploadId};
 
+use self::instances::Instances;
+use self::limits::Limits;
 use crate::{
     AbortUpload, AddReplica, BackendId, BackendSpec, BucketId, CatalogError, CommitPart, CommitPut,
     Committed, CompleteUpload, Completed, CopyObject, CopyPart, CreateUpload, DeleteAnswer, DeleteObjects,
@@ -15,9 +20,9 @@ use crate::{
 };
 
 /// All roles together.
-pub trait Catalog: Deployment + Objects + Writes + Uploads + Reaping + Ledger {}
+pub trait Catalog: Deployment + Objects + Writes + Uploads + Reaping + Ledger + Instances + Limits {}
 
-impl<T: Deployment + Objects + Writes + Uploads + Reaping + Ledger> Catalog for T {}
+impl<T: Deployment + Objects + Writes + Uploads + Reaping + Ledger + Instances + Limits> Catalog for T {}
 
 /// Who we are, and what the configuration names.
 #[async_trait]
