@@ -31,7 +31,7 @@ mod write;
 pub use digest::{checksum_of, md5_of};
 pub use engine::{Engine, Parts, Place};
 pub use error::{BodyFault, EngineError};
-pub use reaper::Step;
+pub use reaper::{Reaped, Step};
 pub use words::{
     Algorithm, Bucket, CompleteUpload, CopyObject, CopyPart, CreateUpload, DeleteObjects, Expected,
     GetObject, Incoming, IncomingStream, ListedPart, Opened, OpenedBody, PutObject, PutPart, Read,
