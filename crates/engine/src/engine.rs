@@ -68,6 +68,8 @@ pub(crate) struct Shared {
     pub(crate) readers: Readers,
     pub(crate) abandoned: Abandoned,
     pub(crate) health: crate::health::Health,
+    pub(crate) troubles: crate::drain::Troubles,
+    pub(crate) stats: crate::stats::FleetStats,
     /// Something was doomed or given up.
     pub(crate) reap: Bell,
     budget: Arc<Semaphore>,
@@ -88,6 +90,8 @@ impl Engine {
                 readers: Readers::new(settings.read_guard_max),
                 abandoned: Abandoned::default(),
                 health: crate::health::Health::new(places.len()),
+                troubles: crate::drain::Troubles::default(),
+                stats: crate::stats::FleetStats::default(),
                 reap: Bell::default(),
                 budget: Arc::new(Semaphore::new(units)),
                 catalog,
