@@ -1,7 +1,5 @@
 //! The workers that end bytes and records, under their supervisor: the real engine, catalog and times.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
-
 #[path = "../../engine/tests/common/mod.rs"]
 mod common;
 
