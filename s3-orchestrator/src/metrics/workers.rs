@@ -22,6 +22,9 @@ impl WorkerMetrics {
     }
 }
 
+/// A gauge of each worker: its name, its help, its value where it has one.
+type GaugeOf = (&'static str, &'static str, fn(&Status) -> Option<u64>);
+
 impl Collector for WorkerMetrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let Some(workers) = self.workers.get() else { return Ok(()) };
@@ -34,7 +37,7 @@ impl Collector for WorkerMetrics {
                 metric.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&steps, None)?;
             }
         }
-        let gauges: [(&str, &str, fn(&Status) -> Option<u64>); 2] = [
+        let gauges: [GaugeOf; 2] = [
             ("worker_last_success_timestamp_seconds", "When a step of a worker last succeeded", |status| {
                 Some(status.last_success?.as_secs())
             }),
