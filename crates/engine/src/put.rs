@@ -70,7 +70,7 @@ impl Engine {
                 let pieces = if committed.already { Vec::new() } else { written.pieces };
                 forgetting.wrote(&committed.object, &pieces);
                 written.held.committed();
-                shared.reap.notify_one();
+                shared.reap.ring();
                 let state = committed.object.state;
                 let backends = written.backends;
                 Ok(Stored {

@@ -25,7 +25,7 @@ impl Engine {
         let keys = delete.items.iter().map(|item| item.key.clone()).collect();
         let _forgetting = Forgetting::new(&shared.recent, delete.bucket, keys);
         let answers = shared.repeat(|| shared.catalog.delete_objects(delete.clone())).await?;
-        shared.reap.notify_one();
+        shared.reap.ring();
         Ok(answers.into_iter().map(|answer| answer.map_err(EngineError::from)).collect())
     }
 }

@@ -156,6 +156,7 @@ fn copy(bucket: &Bucket, from: &str, to: &str) -> CopyObject {
         precondition: catalog::Precondition::default(),
         replace_metadata: None,
         replace_tags: None,
+        checksum: None,
         client: catalog::Client::default(),
     }
 }

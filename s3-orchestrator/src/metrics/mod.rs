@@ -8,6 +8,7 @@ mod degraded;
 mod ledger;
 mod process;
 mod requests;
+mod workers;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -26,6 +27,7 @@ pub(crate) use breakers::BreakerMetrics;
 pub(crate) use degraded::Degraded;
 pub(crate) use ledger::Ledger;
 pub(crate) use requests::RequestMetrics;
+pub(crate) use workers::WorkerMetrics;
 
 use crate::commands::version::{RUSTC, VERSION};
 use crate::front::{AnswerBody, whole};
@@ -51,6 +53,8 @@ pub(crate) struct Metrics {
     pub degraded: Arc<Degraded>,
     /// What the catalog adds up to.
     pub ledger: Arc<Ledger>,
+    /// How the workers are doing.
+    pub workers: Arc<WorkerMetrics>,
 }
 
 impl Metrics {
@@ -69,7 +73,9 @@ impl Metrics {
         let breakers = BreakerMetrics::new(ours);
         let ledger = Arc::new(Ledger::default());
         ours.register_collector(Box::new(Arc::clone(&ledger)));
-        Self { registry, requests, backends, breakers, degraded, ledger }
+        let workers = Arc::new(WorkerMetrics::default());
+        ours.register_collector(Box::new(Arc::clone(&workers)));
+        Self { registry, requests, backends, breakers, degraded, ledger, workers }
     }
 
     /// All of them, in the format of OpenMetrics or, as is, in the older one of Prometheus.
