@@ -10,6 +10,7 @@ mod lingering;
 mod logging;
 mod memory;
 mod metrics;
+mod refusal;
 mod server;
 mod signals;
 mod tls;
