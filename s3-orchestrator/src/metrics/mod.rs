@@ -5,6 +5,7 @@
 mod backends;
 mod breakers;
 mod degraded;
+mod fleet;
 mod ledger;
 mod process;
 mod requests;
@@ -25,6 +26,7 @@ use prometheus_client::registry::Registry;
 pub(crate) use backends::BackendMetrics;
 pub(crate) use breakers::BreakerMetrics;
 pub(crate) use degraded::Degraded;
+pub(crate) use fleet::FleetMetrics;
 pub(crate) use ledger::Ledger;
 pub(crate) use requests::RequestMetrics;
 pub(crate) use workers::WorkerMetrics;
@@ -55,6 +57,8 @@ pub(crate) struct Metrics {
     pub ledger: Arc<Ledger>,
     /// How the workers are doing.
     pub workers: Arc<WorkerMetrics>,
+    /// What fleet work did.
+    pub fleet: Arc<FleetMetrics>,
 }
 
 impl Metrics {
@@ -75,7 +79,9 @@ impl Metrics {
         ours.register_collector(Box::new(Arc::clone(&ledger)));
         let workers = Arc::new(WorkerMetrics::default());
         ours.register_collector(Box::new(Arc::clone(&workers)));
-        Self { registry, requests, backends, breakers, degraded, ledger, workers }
+        let fleet = Arc::new(FleetMetrics::default());
+        ours.register_collector(Box::new(Arc::clone(&fleet)));
+        Self { registry, requests, backends, breakers, degraded, ledger, workers, fleet }
     }
 
     /// All of them, in the format of OpenMetrics or, as is, in the older one of Prometheus.
