@@ -17,7 +17,7 @@ pub mod suite;
 mod words;
 
 pub use error::{CatalogError, Refusal};
-pub use roles::{Catalog, Deployment, Ledger, Objects, Reaping, Uploads, Writes};
+pub use roles::{Catalog, Deployment, Ledger, Objects, Reaping, Rebuilding, Shipping, Uploads, Writes};
 pub use words::list::{ListPage, ListPosition, ListQuery, Listed, ListedObject};
 pub use words::object::{
     Checksums, Client, Content, Located, MatchTags, Metadata, Object, ObjectHeaders, ObjectState, Piece,
@@ -26,6 +26,9 @@ pub use words::object::{
 pub use words::place::{
     BackendId, BackendSpec, BackendTotals, BucketId, Doomed, Identity, ReplicaRow, ReplicaState, Settled,
     SettledOutcome, Totals,
+};
+pub use words::shipping::{
+    InternalFile, JournalLine, Names, Rebuilt, SnapshotCursor, SnapshotPage, SnapshotTable, Unshipped,
 };
 pub use words::upload::{
     AbortUpload, CommitPart, CompleteUpload, Completed, Completion, CopyPart, CreateUpload, DecideCompletion,

@@ -4,6 +4,8 @@
 //! into the journal first, and where it stands there already, the recorded answer is given before any
 //! precondition is looked at. So a caller that got [`CatalogError::Unknown`] repeats the same call.
 
+mod shipping;
+
 use async_trait::async_trait;
 use types::{BackendName, BootId, BucketName, ChangeId, ManifestId, ReplicaId, Timestamp, UploadId};
 
@@ -14,10 +16,12 @@ use crate::{
     ReplicaRow, Reserve, SetTags, Settled, Target, Totals, Upload, UploadsPage, UploadsQuery, Want,
 };
 
-/// All roles together.
-pub trait Catalog: Deployment + Objects + Writes + Uploads + Reaping + Ledger {}
+pub use shipping::{Rebuilding, Shipping};
 
-impl<T: Deployment + Objects + Writes + Uploads + Reaping + Ledger> Catalog for T {}
+/// All roles together.
+pub trait Catalog: Deployment + Objects + Writes + Uploads + Reaping + Ledger + Shipping {}
+
+impl<T: Deployment + Objects + Writes + Uploads + Reaping + Ledger + Shipping> Catalog for T {}
 
 /// Who we are, and what the configuration names.
 #[async_trait]
@@ -167,8 +171,8 @@ pub trait Reaping: Send + Sync + 'static {
     async fn mark_suspect(&self, change: ChangeId, replica: ReplicaId, why: &str)
     -> Result<(), CatalogError>;
 
-    /// Forgets completed and aborted uploads and journal entries from before, at most `limit` of each. Says
-    /// whether there is more.
+    /// Forgets completed and aborted uploads and shipped journal entries from before, at most `limit` of each.
+    /// Says whether there is more.
     async fn expire_records(
         &self,
         uploads_before: Timestamp,

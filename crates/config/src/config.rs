@@ -189,7 +189,7 @@ impl Config {
 
     /// First words of paths on the listener that a bucket of that name would never see.
     fn reserved_names(&self) -> Vec<String> {
-        let fixed = ["health", "ui", "metrics", "admin"].map(str::to_owned);
+        let fixed = ["health", "ui", "metrics", "admin", ".s3-orchestrator"].map(str::to_owned);
         fixed
             .into_iter()
             .chain([first_word(&self.ui.path), first_word(&self.telemetry.metrics.path)].map(str::to_owned))

@@ -68,6 +68,7 @@ pub(crate) struct Shared {
     pub(crate) readers: Readers,
     pub(crate) abandoned: Abandoned,
     pub(crate) health: crate::health::Health,
+    pub(crate) frozen: crate::freeze::Frozen,
     /// Wakes the reaper: something was doomed or given up.
     pub(crate) reap: Notify,
     budget: Arc<Semaphore>,
@@ -88,6 +89,7 @@ impl Engine {
                 readers: Readers::new(settings.read_guard_max),
                 abandoned: Abandoned::default(),
                 health: crate::health::Health::new(places.len()),
+                frozen: crate::freeze::Frozen::default(),
                 reap: Notify::new(),
                 budget: Arc::new(Semaphore::new(units)),
                 catalog,

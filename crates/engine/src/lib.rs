@@ -12,16 +12,20 @@ mod describe;
 mod digest;
 mod engine;
 mod error;
+mod freeze;
 mod get;
 mod health;
 mod held;
 mod intake;
+mod internal;
 mod list;
 mod multipart;
+mod newest;
 mod placement;
 mod put;
 mod readers;
 mod reaper;
+mod rebuild;
 mod remove;
 mod targets;
 mod window;
@@ -31,7 +35,9 @@ mod write;
 pub use digest::{checksum_of, md5_of};
 pub use engine::{Engine, Parts, Place};
 pub use error::{BodyFault, EngineError};
+pub use newest::{Reserved, ShippedFile};
 pub use reaper::Step;
+pub use rebuild::{Choices, Found, Plan, PlanError, RebuildError, find, plan, rebuild};
 pub use words::{
     Algorithm, Bucket, CompleteUpload, CopyObject, CopyPart, CreateUpload, DeleteObjects, Expected,
     GetObject, Incoming, IncomingStream, ListedPart, Opened, OpenedBody, PutObject, PutPart, Read,

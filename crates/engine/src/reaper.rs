@@ -118,6 +118,9 @@ impl Engine {
     /// Where the catalog does not answer; a backend that does not is noted with its replicas.
     pub async fn reap_step(&self) -> Result<Step, CatalogError> {
         let shared = &self.shared;
+        if shared.is_frozen() {
+            return Ok(Step::Idle);
+        }
         shared.tell_abandoned().await?;
         // First what dooms, then what is doomed.
         let change = shared.ids.change();

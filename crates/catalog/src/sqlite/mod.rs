@@ -18,7 +18,9 @@ mod readers;
 mod reaping;
 mod replicas;
 mod rows;
+mod rebuild;
 mod schema;
+mod shipping;
 mod uploads;
 mod walk;
 mod writer;
@@ -35,6 +37,7 @@ use rusqlite::{CachedStatement, Connection};
 use tokio::sync::Semaphore;
 
 pub use open::{OpenError, Options, WhenHeld};
+pub use rebuild::Rebuild;
 
 use crate::{CatalogError, Identity};
 use readers::Readers;

@@ -3,5 +3,6 @@
 pub(crate) mod list;
 pub(crate) mod object;
 pub(crate) mod place;
+pub(crate) mod shipping;
 pub(crate) mod upload;
 pub(crate) mod write;
