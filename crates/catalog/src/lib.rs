@@ -17,7 +17,11 @@ pub mod suite;
 mod words;
 
 pub use error::{CatalogError, Refusal};
-pub use roles::{Catalog, Deployment, Ledger, Objects, Reaping, Rebuilding, Shipping, Uploads, Writes};
+pub use roles::instances::Instances;
+pub use roles::limits::Limits;
+pub use roles::shipping::{Rebuilding, Shipping};
+pub use roles::{Catalog, Deployment, Ledger, Objects, Reaping, Uploads, Writes};
+pub use words::limit::{GrantAsk, GrantRecord, Granted, Instance, LimitKey, Terms, Usage};
 pub use words::list::{ListPage, ListPosition, ListQuery, Listed, ListedObject};
 pub use words::object::{
     Checksums, Client, Content, Located, MatchTags, Metadata, Object, ObjectHeaders, ObjectState, Piece,

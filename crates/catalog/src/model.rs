@@ -4,17 +4,20 @@
 //! change. So it can be wrong in other ways than what it is compared with. A refused verb leaves it as it was.
 
 mod drive;
+mod limits;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use types::{BlobId, BootId, ByteRange, ETag, ManifestId, Md5, ObjectKey, ReplicaId, Timestamp, UploadId};
+use types::{
+    BlobId, BootId, ByteRange, ETag, ManifestId, Md5, ObjectKey, ReplicaId, Timestamp, Traffic, UploadId,
+};
 
 use crate::{
     AbortUpload, BackendId, BackendTotals, BucketId, Client, CommitPart, CommitPut, Committed,
     CompleteUpload, Completed, Content, CopyObject, CopyPart, CreateUpload, DeleteAnswer, DeleteObjects,
-    Fate, ListPage, ListPosition, ListQuery, Listed, ListedObject, NewBlob, Object, ObjectState, Part,
-    Precondition, Refusal, ReplicaRow, ReplicaState, Reserve, ReserveFor, SetTags, Settled, SettledOutcome,
-    Totals, Upload, WriteOutcome,
+    Fate, Instance, LimitKey, ListPage, ListPosition, ListQuery, Listed, ListedObject, NewBlob, Object,
+    ObjectState, Part, Precondition, Refusal, ReplicaRow, ReplicaState, Reserve, ReserveFor, SetTags,
+    Settled, SettledOutcome, Totals, Upload, WriteOutcome,
 };
 
 type Answer<T> = Result<T, Refusal>;
@@ -27,7 +30,10 @@ type Parts = BTreeMap<u32, (Part, Content)>;
 
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Model {
-    boots: Vec<BootId>,
+    living: BTreeMap<BootId, Instance>,
+    dead: BTreeSet<BootId>,
+    /// Of every owner that ever was: granted, spent.
+    grants: BTreeMap<(LimitKey, Traffic, BootId), (u64, u64)>,
     backends: Vec<(BackendTotals, u64)>,
     objects: BTreeMap<(BucketId, ObjectKey), Object>,
     blobs: BTreeMap<BlobId, Blob>,
@@ -107,7 +113,7 @@ impl Model {
     }
 
     fn is_alive(&self, owner: BootId) -> Answer<()> {
-        if self.boots.last() == Some(&owner) { Ok(()) } else { Err(Refusal::Changed("the owner")) }
+        if self.living.contains_key(&owner) { Ok(()) } else { Err(Refusal::Changed("the owner")) }
     }
 
     fn check(&self, bucket: BucketId, key: &ObjectKey, precondition: &Precondition) -> Answer<()> {
@@ -124,8 +130,15 @@ impl Model {
     }
 
     pub(crate) fn begin_boot(&mut self, boot: BootId, at: Timestamp) {
-        self.boots.push(boot);
-        for replica in self.replicas.values_mut().filter(|r| r.row.state == ReplicaState::Writing) {
+        let others: Vec<BootId> = self.living.keys().copied().filter(|other| *other != boot).collect();
+        others.into_iter().for_each(|other| self.die(other, at));
+        self.join(boot, at).expect("a new boot");
+    }
+
+    fn die(&mut self, boot: BootId, at: Timestamp) {
+        self.living.remove(&boot);
+        self.dead.insert(boot);
+        for replica in self.replicas.values_mut().filter(|r| r.row.owner == Some(boot)) {
             let backend = self.backends.iter().find(|(totals, _)| totals.backend == replica.row.backend);
             let late = backend.expect("a known backend").1;
             replica.doom(Timestamp::from_millis(at.as_millis() + late));

@@ -4,11 +4,16 @@
 //! into the journal first, and where it stands there already, the recorded answer is given before any
 //! precondition is looked at. So a caller that got [`CatalogError::Unknown`] repeats the same call.
 
-mod shipping;
+pub(crate) mod instances;
+pub(crate) mod limits;
+pub(crate) mod shipping;
 
 use async_trait::async_trait;
 use types::{BackendName, BootId, BucketName, ChangeId, ManifestId, ReplicaId, Timestamp, UploadId};
 
+use self::instances::Instances;
+use self::limits::Limits;
+use self::shipping::Shipping;
 use crate::{
     AbortUpload, AddReplica, BackendId, BackendSpec, BucketId, CatalogError, CommitPart, CommitPut,
     Committed, CompleteUpload, Completed, CopyObject, CopyPart, CreateUpload, DeleteAnswer, DeleteObjects,
@@ -16,12 +21,16 @@ use crate::{
     ReplicaRow, Reserve, SetTags, Settled, Target, Totals, Upload, UploadsPage, UploadsQuery, Want,
 };
 
-pub use shipping::{Rebuilding, Shipping};
-
 /// All roles together.
-pub trait Catalog: Deployment + Objects + Writes + Uploads + Reaping + Ledger + Shipping {}
+pub trait Catalog:
+    Deployment + Objects + Writes + Uploads + Reaping + Ledger + Instances + Limits + Shipping
+{
+}
 
-impl<T: Deployment + Objects + Writes + Uploads + Reaping + Ledger + Shipping> Catalog for T {}
+impl<T> Catalog for T where
+    T: Deployment + Objects + Writes + Uploads + Reaping + Ledger + Instances + Limits + Shipping
+{
+}
 
 /// Who we are, and what the configuration names.
 #[async_trait]

@@ -27,6 +27,7 @@ mod readers;
 mod reaper;
 mod rebuild;
 mod remove;
+mod shipping;
 mod targets;
 mod window;
 mod words;
@@ -38,6 +39,7 @@ pub use error::{BodyFault, EngineError};
 pub use newest::{Reserved, ShippedFile};
 pub use reaper::Step;
 pub use rebuild::{Choices, Found, Plan, PlanError, RebuildError, find, plan, rebuild};
+pub use shipping::{Segment, Shelf, Snapshot};
 pub use words::{
     Algorithm, Bucket, CompleteUpload, CopyObject, CopyPart, CreateUpload, DeleteObjects, Expected,
     GetObject, Incoming, IncomingStream, ListedPart, Opened, OpenedBody, PutObject, PutPart, Read,

@@ -7,8 +7,9 @@
 use std::collections::HashMap;
 
 use backend::{BackendError, ErrorKind};
-use format::{INTERNAL_BUCKET, Marker, ShippedName};
-use types::{ReplicaId, ReplicaPath};
+use format::shipped::ShippedName;
+use format::{INTERNAL_BUCKET, Marker};
+use types::{BackendName, ReplicaId, ReplicaPath};
 
 use crate::EngineError;
 use crate::engine::{Engine, Place};
@@ -44,7 +45,7 @@ pub struct ShippedFile {
 ///
 /// # Errors
 /// Where the backend does not answer.
-pub async fn read_reserved(place: &Place) -> Result<Reserved, BackendError> {
+pub(crate) async fn read_reserved(place: &Place) -> Result<Reserved, BackendError> {
     let folder = place.grammar.reserved();
     let (mut reserved, mut cursor) = (Reserved::default(), None);
     for _ in 0..PAGES_MAX {
@@ -74,15 +75,16 @@ fn shipped_file(place: &Place, entry: backend::Entry) -> Option<ShippedFile> {
 }
 
 impl Engine {
-    /// Looks at the reserved folder of each backend that answers, and freezes where it holds what a newer
-    /// catalog of this deployment left. Says whether it is proved on at least one backend.
+    /// Looks at the reserved folder of each backend that answers, or of those named, and freezes where it holds
+    /// what a newer catalog of this deployment left. Says whether it is proved on at least one backend.
     ///
     /// # Errors
     /// Where the catalog does not answer: then nothing is proved.
-    pub async fn prove_newest(&self) -> Result<bool, EngineError> {
+    pub async fn prove_newest(&self, on: Option<&[BackendName]>) -> Result<bool, EngineError> {
         let identity = self.shared.catalog.identity().await?;
         let mut proved = false;
-        for place in &self.shared.places {
+        let asked = |place: &&Place| on.is_none_or(|names| names.contains(place.name()));
+        for place in self.shared.places.iter().filter(asked) {
             let reserved = match read_reserved(place).await {
                 Ok(reserved) => reserved,
                 Err(error) => {
@@ -101,7 +103,11 @@ impl Engine {
             }
             proved = true;
         }
-        Ok(proved && !self.shared.is_frozen())
+        if proved && !self.shared.is_frozen() {
+            self.shared.is_proved();
+            return Ok(true);
+        }
+        Ok(false)
     }
 
     /// A file of this epoch or a later one that the catalog did not write.

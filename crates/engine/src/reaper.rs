@@ -118,7 +118,7 @@ impl Engine {
     /// Where the catalog does not answer; a backend that does not is noted with its replicas.
     pub async fn reap_step(&self) -> Result<Step, CatalogError> {
         let shared = &self.shared;
-        if shared.is_frozen() {
+        if !shared.may_delete() {
             return Ok(Step::Idle);
         }
         shared.tell_abandoned().await?;

@@ -9,7 +9,7 @@ use catalog::{BackendId, InternalFile, Names, Rebuilding, Rebuilt};
 use format::shipped::{Header, Piece, ShippedName};
 use format::{BlockHasher, shipped};
 use futures::TryStreamExt;
-use types::{BackendName, BucketName, DeploymentId, Timestamp};
+use types::{BackendName, BucketName, ChangeId, DeploymentId, Timestamp};
 
 use crate::Place;
 use crate::newest::{Reserved, ShippedFile, read_reserved};
@@ -197,12 +197,6 @@ impl Plan {
         format!("{} {} {snapshot}", self.deployment, self.epoch)
     }
 
-    /// The files to read, in their order.
-    #[must_use]
-    pub fn files(&self) -> Vec<ShippedName> {
-        self.pages.iter().chain(&self.segments).copied().collect()
-    }
-
     /// Requests that it costs, besides the listings that were made already.
     #[must_use]
     pub fn requests(&self) -> usize {
@@ -248,13 +242,14 @@ pub async fn rebuild(
     at: Timestamp,
     mut progress: impl FnMut(&ShippedName, usize, usize),
 ) -> Result<Rebuilt, RebuildError> {
-    let (after, mut kept) = read_snapshot_head(places, plan).await?;
-    let files = plan.files();
+    let (head, mut kept) = read_snapshot_head(places, plan).await?;
+    let (after, snapshot) = head.as_ref().map_or((0, None), |head| (head.first, head.snapshot));
+    let files = files_of(plan, head.as_ref())?;
     let applied = catalog.applied()?;
     let done = files.iter().position(|name| Some(name.key()) == applied).map_or(0, |at| at + 1);
     let mut names = BTreeMap::new();
     for (number, name) in files.iter().enumerate() {
-        let (header, lines, read) = read(places, plan, name).await?;
+        let (header, lines, read) = read(places, plan, name, snapshot).await?;
         for (id, backend) in &header.backends {
             names.insert(backend.clone(), BackendId(*id));
         }
@@ -271,15 +266,27 @@ pub async fn rebuild(
     Ok(catalog.finish(&internal, at)?)
 }
 
-/// The number of the last change before the snapshot; 0 where there is none.
-async fn read_snapshot_head(places: &[Place], plan: &Plan) -> Result<(u64, Vec<ReadFile>), RebuildError> {
-    let Some(name) = plan.snapshot else { return Ok((0, Vec::new())) };
-    let (header, _, files) = read(places, plan, &name).await?;
-    let pages = header.pages.unwrap_or(0);
-    if plan.pages.len() != usize::try_from(pages).unwrap_or(usize::MAX) {
-        return Err(RebuildError::PagesMissing { key: name.key(), pages, found: plan.pages.len() });
+/// The last word of the snapshot, where there is one.
+async fn read_snapshot_head(
+    places: &[Place],
+    plan: &Plan,
+) -> Result<(Option<Header>, Vec<ReadFile>), RebuildError> {
+    let Some(name) = plan.snapshot else { return Ok((None, Vec::new())) };
+    let (header, _, files) = read(places, plan, &name, None).await?;
+    Ok((Some(header), files))
+}
+
+/// The files to read, in their order. A snapshot that was begun before under the same number may have left
+/// more pages than it has.
+fn files_of(plan: &Plan, head: Option<&Header>) -> Result<Vec<ShippedName>, RebuildError> {
+    let pages = head.and_then(|head| head.pages).unwrap_or(0);
+    let is_of_it = |name: &&ShippedName| matches!(name.piece, Piece::Page(page) if page < pages);
+    let found: Vec<ShippedName> = plan.pages.iter().filter(is_of_it).copied().collect();
+    if found.len() != usize::try_from(pages).unwrap_or(usize::MAX) {
+        let key = plan.snapshot.map(|name| name.key()).unwrap_or_default();
+        return Err(RebuildError::PagesMissing { key, pages, found: found.len() });
     }
-    Ok((header.first, files))
+    Ok(found.into_iter().chain(plan.segments.iter().copied()).collect())
 }
 
 fn known(header: &Header, name: &ShippedName) -> Result<Names, RebuildError> {
@@ -307,6 +314,7 @@ async fn read(
     places: &[Place],
     plan: &Plan,
     name: &ShippedName,
+    snapshot: Option<ChangeId>,
 ) -> Result<(Header, Vec<String>, Vec<ReadFile>), RebuildError> {
     let mut by_blob: BTreeMap<types::BlobId, Vec<&(usize, ShippedFile)>> = BTreeMap::new();
     for at in plan.places.get(name).into_iter().flatten() {
@@ -316,6 +324,7 @@ async fn read(
     for (blob, copies) in by_blob {
         for (place, file) in copies {
             match read_one(&places[*place], plan, file).await {
+                Ok((found, _, _)) if is_of_another(name, &found, snapshot) => break,
                 Ok((found, bytes_lines, blocks)) => {
                     header = Some(found);
                     lines.extend(bytes_lines);
@@ -330,6 +339,11 @@ async fn read(
         Some(header) => Ok((header, lines, files)),
         None => Err(RebuildError::Unreadable { key: name.key(), why: failed.join("; ") }),
     }
+}
+
+/// Whether a page is of another snapshot than the one that is read.
+fn is_of_another(name: &ShippedName, header: &Header, snapshot: Option<ChangeId>) -> bool {
+    matches!(name.piece, Piece::Page(_)) && header.snapshot != snapshot
 }
 
 async fn read_one(

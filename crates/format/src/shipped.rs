@@ -5,7 +5,7 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use types::DeploymentId;
+use types::{ChangeId, DeploymentId};
 
 /// The form of a file.
 const VERSION: u32 = 1;
@@ -70,7 +70,8 @@ impl ShippedName {
 /// The first line of a file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Header {
-    s3o: u32,
+    /// The form of the file.
+    pub s3o: u32,
     /// Whose catalog this is.
     pub deployment: DeploymentId,
     /// Its epoch.
@@ -81,6 +82,9 @@ pub struct Header {
     pub first: u64,
     /// Number of the last change in it; of a snapshot's last word, of the last one before its end.
     pub last: u64,
+    /// Which snapshot a page or a last word is of: one that was begun anew may have the same number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<ChangeId>,
     /// How many pages a snapshot has: in its last word only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pages: Option<u32>,
@@ -95,7 +99,18 @@ impl Header {
     #[must_use]
     pub fn new(deployment: DeploymentId, epoch: u64, number: u64) -> Self {
         let (buckets, backends) = (Vec::new(), Vec::new());
-        Self { s3o: VERSION, deployment, epoch, number, first: 0, last: 0, pages: None, buckets, backends }
+        Self {
+            s3o: VERSION,
+            deployment,
+            epoch,
+            number,
+            first: 0,
+            last: 0,
+            snapshot: None,
+            pages: None,
+            buckets,
+            backends,
+        }
     }
 }
 

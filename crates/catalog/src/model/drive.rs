@@ -1,5 +1,6 @@
 //! The property: whatever is done in whatever order, a catalog and the model answer alike.
 
+mod limits;
 mod ship;
 
 use std::collections::BTreeMap;
@@ -11,6 +12,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use types::{BackendName, ByteRange, ETag, ObjectKey, ReplicaId, Timestamp, UploadId};
 
+use self::limits::{LimitOp, limit_ops};
 use super::{Model, Phase};
 use crate::sqlite::Sqlite;
 use crate::suite::World;
@@ -48,6 +50,7 @@ enum Op {
     Reboot,
     Repeat,
     List { prefix: u8, delimiter: u8, after: u8, limit: u8 },
+    Limit(LimitOp),
 }
 
 fn ops() -> impl Strategy<Value = Vec<Op>> {
@@ -73,6 +76,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         1 => any::<u8>().prop_map(|replica| Op::Suspect { replica }),
         1 => Just(Op::Reboot),
         2 => Just(Op::Repeat),
+        8 => limit_ops().prop_map(Op::Limit),
         4 => (0..12_u8, 0..4_u8, 0..24_u8, 0..6_u8).prop_map(
             |(prefix, delimiter, after, limit)| Op::List { prefix, delimiter, after, limit }),
     ];
@@ -127,7 +131,8 @@ impl Drive {
             };
             (totals, crate::suite::world::LATE_MS)
         });
-        let model = Model { backends: backends.collect(), boots: vec![w.boot], ..Model::default() };
+        let mut model = Model { backends: backends.collect(), ..Model::default() };
+        model.join(w.boot, now()).unwrap();
         Self { w, model, clock: now(), uploads: Vec::new(), revisions: BTreeMap::new(), last: None }
     }
 
@@ -244,6 +249,7 @@ impl Drive {
                 self.w.catalog.begin_boot(self.w.boot, self.clock).await.unwrap();
             }
             Op::Repeat => self.repeat().await,
+            Op::Limit(op) => self.limit_step(op).await,
             Op::List { prefix, delimiter, after, limit } => {
                 self.list(*prefix, *delimiter, *after, u32::from(*limit)).await;
             }
@@ -479,6 +485,7 @@ impl Drive {
             assert_eq!(found.pieces, self.pieces(expected));
         }
         self.compare_uploads().await;
+        self.compare_limits().await;
     }
 
     fn pieces(&self, object: &Object) -> Vec<Piece> {

@@ -29,6 +29,13 @@ pub trait Shipping: Send + Sync + 'static {
         bytes_max: u64,
     ) -> Result<SnapshotPage, CatalogError>;
 
+    /// Until when limits are closed: what was spent in the periods that began up to then was lost with the
+    /// catalog that this one was rebuilt from.
+    async fn limits_closed(&self) -> Result<Option<Timestamp>, CatalogError>;
+
+    /// The operator says that what is left of the limits may be spent.
+    async fn open_limits(&self) -> Result<(), CatalogError>;
+
     /// Those of the given replicas (at most 1,000) that have no row.
     async fn unknown_replicas(&self, replicas: Vec<ReplicaId>) -> Result<Vec<ReplicaId>, CatalogError>;
 }

@@ -9,8 +9,10 @@ mod content;
 mod deployment;
 mod edits;
 mod faults;
+mod instances;
 mod journal;
 mod ledger;
+mod limits;
 mod list;
 mod objects;
 mod open;
@@ -33,6 +35,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use runtime::Clock;
 use rusqlite::{CachedStatement, Connection};
 use tokio::sync::Semaphore;
 
@@ -56,6 +59,8 @@ pub struct Sqlite {
     scans: Semaphore,
     horizon: Arc<AtomicU64>,
     identity: Identity,
+    /// The catalog's time.
+    clock: Clock,
 }
 
 impl std::fmt::Debug for Sqlite {

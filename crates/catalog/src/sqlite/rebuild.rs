@@ -123,6 +123,7 @@ impl Rebuilding for Rebuild {
         stmt(&tx, "UPDATE counters SET sequence = sequence + ?1, doomed_seq = 1 WHERE id = 1")?
             .execute(params![SEQUENCE_JUMP])?;
         stmt(&tx, "DELETE FROM meta WHERE name LIKE 'rebuild%'")?.execute([])?;
+        set(&tx, "limits_closed", millis(at))?;
         let wrong = audit::audit(&tx)?;
         let count = |sql| -> Result<u64, CatalogError> { Ok(stmt(&tx, sql)?.query_row([], |row| rows::size(row, 0))?) };
         let mut rebuilt = Rebuilt {

@@ -166,15 +166,15 @@ pub(super) fn doom_blob(tx: &mut Tx<'_>, blob: BlobId, entry: &mut Entry<'_>) ->
     Ok(())
 }
 
-/// Every replica that another boot was writing is doomed; its bytes may still arrive for a while.
-pub(super) fn doom_all_of_others(tx: &mut Tx<'_>, boot: BootId, at: Timestamp) -> Result<(), CatalogError> {
+/// Every replica that a boot was writing is doomed; its bytes may still arrive for a while.
+pub(super) fn doom_all_of(tx: &mut Tx<'_>, owner: BootId, at: Timestamp) -> Result<(), CatalogError> {
     let found: Vec<(Charged, i64)> = tx
         .stmt(
             "SELECT r.replica, r.backend, r.charged, b.late_arrival_ms \
              FROM replicas AS r INDEXED BY replicas_writing CROSS JOIN backends AS b ON b.id = r.backend \
-             WHERE r.state = 0 AND r.owner <> ?1",
+             WHERE r.state = 0 AND r.owner = ?1",
         )?
-        .query_map(params![boot.to_bytes()], |row| Ok((Charged::read(row)?, row.get(3)?)))?
+        .query_map(params![owner.to_bytes()], |row| Ok((Charged::read(row)?, row.get(3)?)))?
         .collect::<rusqlite::Result<_>>()?;
     for (row, late_ms) in found {
         let due = millis(at).saturating_add(late_ms);

@@ -3,10 +3,10 @@
 use async_trait::async_trait;
 use rusqlite::{Connection, Row, params};
 use serde::Serialize;
-use types::{BackendName, BlobId, BucketName, ChangeId, ManifestId, Md5, ReplicaId, UploadId};
+use types::{BackendName, BlobId, BucketName, ChangeId, ManifestId, Md5, ReplicaId, Timestamp, UploadId};
 
 use super::rows::{self, Json, Key, size, upload_columns};
-use super::{Sqlite, stmt};
+use super::{Sqlite, limits, stmt};
 use crate::journal::{self, Entry, Item, ManifestPart, PartItem, Slice};
 use crate::{
     BackendId, BucketId, CatalogError, JournalLine, Names, Object, Shipping, SnapshotCursor, SnapshotPage,
@@ -47,6 +47,14 @@ impl Shipping for Sqlite {
         self.scan(move |conn| snapshot_page(conn, from, bytes_max)).await
     }
 
+    async fn limits_closed(&self) -> Result<Option<Timestamp>, CatalogError> {
+        self.readers.read(limits::closed_until)
+    }
+
+    async fn open_limits(&self) -> Result<(), CatalogError> {
+        self.write(|tx| tx.execute("DELETE FROM meta WHERE name = 'limits_closed'", []).map(|_| ())).await
+    }
+
     async fn unknown_replicas(&self, replicas: Vec<ReplicaId>) -> Result<Vec<ReplicaId>, CatalogError> {
         self.readers.snapshot(|conn| {
             let mut known = stmt(conn, "SELECT 1 FROM replicas WHERE replica = ?1")?;
@@ -64,7 +72,8 @@ impl Shipping for Sqlite {
 fn unshipped(conn: &Connection, rows_max: u32, bytes_max: u64) -> Result<Unshipped, CatalogError> {
     let mut statement = stmt(
         conn,
-        "SELECT change, seq, entry FROM journal INDEXED BY journal_unshipped WHERE shipped = 0 ORDER BY seq",
+        "SELECT change, seq, entry FROM journal INDEXED BY journal_unshipped WHERE shipped = 0 AND seq > 0 \
+         ORDER BY seq",
     )?;
     let mut found = statement.query([])?;
     let (mut lines, mut bytes) = (Vec::new(), 0);

@@ -1,5 +1,6 @@
 //! The words of the catalog: what its verbs take and give.
 
+pub(crate) mod limit;
 pub(crate) mod list;
 pub(crate) mod object;
 pub(crate) mod place;
