@@ -3,6 +3,7 @@
 //! From a configuration to everything that serves: catalog, backends with their decorators, engine, gateway.
 
 mod backends;
+pub(crate) mod rebuild;
 mod s3;
 mod standby;
 

@@ -1,6 +1,7 @@
 //! One file per command.
 
 pub(crate) mod demo;
+pub(crate) mod rebuild;
 pub(crate) mod serve;
 pub(crate) mod validate;
 pub(crate) mod version;
