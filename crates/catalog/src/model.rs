@@ -4,7 +4,10 @@
 //! change. So it can be wrong in other ways than what it is compared with. A refused verb leaves it as it was.
 
 mod drive;
+mod expiry;
+mod fleet;
 mod limits;
+mod strays;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -40,6 +43,7 @@ pub(crate) struct Model {
     manifests: BTreeMap<ManifestId, Manifest>,
     replicas: BTreeMap<ReplicaId, Replica>,
     uploads: BTreeMap<UploadId, (Upload, Phase)>,
+    fleet: fleet::Drains,
 }
 
 #[derive(Debug, Clone)]
@@ -163,8 +167,8 @@ impl Model {
             let mut taken = Vec::new();
             let wanted = usize::try_from(reserve.wanted).expect("small");
             for target in &reserve.targets {
-                let room =
-                    target.quota.is_none_or(|quota| m.charged(target.backend) + target.charge <= quota);
+                let room = !m.fleet.contains_key(&target.backend)
+                    && target.quota.is_none_or(|quota| m.charged(target.backend) + target.charge <= quota);
                 if taken.len() == wanted || !room {
                     continue;
                 }

@@ -4,9 +4,13 @@
 //! into the journal first, and where it stands there already, the recorded answer is given before any
 //! precondition is looked at. So a caller that got [`CatalogError::Unknown`] repeats the same call.
 
+mod expiry;
+mod fleet;
 pub(crate) mod instances;
 pub(crate) mod limits;
+mod moves;
 pub(crate) mod shipping;
+mod strays;
 
 use async_trait::async_trait;
 use types::{BackendName, BootId, BucketName, ChangeId, ManifestId, ReplicaId, Timestamp, UploadId};
@@ -21,14 +25,19 @@ use crate::{
     ReplicaRow, Reserve, SetTags, Settled, Target, Totals, Upload, UploadsPage, UploadsQuery, Want,
 };
 
+pub use expiry::Expiry;
+pub use fleet::{Fleet, FleetWork};
+pub use moves::Moves;
+pub use strays::Strays;
+
 /// All roles together.
 pub trait Catalog:
-    Deployment + Objects + Writes + Uploads + Reaping + Ledger + Instances + Limits + Shipping
+    Deployment + Objects + Writes + Uploads + Reaping + Ledger + Instances + Limits + FleetWork + Shipping
 {
 }
 
 impl<T> Catalog for T where
-    T: Deployment + Objects + Writes + Uploads + Reaping + Ledger + Instances + Limits + Shipping
+    T: Deployment + Objects + Writes + Uploads + Reaping + Ledger + Instances + Limits + FleetWork + Shipping
 {
 }
 

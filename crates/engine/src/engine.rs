@@ -69,6 +69,8 @@ pub(crate) struct Shared {
     pub(crate) abandoned: Abandoned,
     pub(crate) health: crate::health::Health,
     pub(crate) frozen: crate::freeze::Frozen,
+    pub(crate) troubles: crate::drain::Troubles,
+    pub(crate) stats: crate::stats::FleetStats,
     /// Wakes the reaper: something was doomed or given up.
     pub(crate) reap: Notify,
     budget: Arc<Semaphore>,
@@ -90,6 +92,8 @@ impl Engine {
                 abandoned: Abandoned::default(),
                 health: crate::health::Health::new(places.len()),
                 frozen: crate::freeze::Frozen::default(),
+                troubles: crate::drain::Troubles::default(),
+                stats: crate::stats::FleetStats::default(),
                 reap: Notify::new(),
                 budget: Arc::new(Semaphore::new(units)),
                 catalog,

@@ -79,7 +79,8 @@ impl Engine {
     /// Where the catalog does not answer; some may be removed then.
     pub async fn delete_internal(&self, keys: Vec<ObjectKey>) -> Result<(), EngineError> {
         for keys in keys.chunks(PAGE as usize) {
-            let item = |key: &ObjectKey| DeleteItem { key: key.clone(), precondition: Precondition::default() };
+            let item =
+                |key: &ObjectKey| DeleteItem { key: key.clone(), precondition: Precondition::default() };
             let items = keys.iter().map(item).collect();
             self.delete_objects(DeleteObjects { bucket: Bucket::internal(), items }).await?;
         }

@@ -92,9 +92,8 @@ impl Engine {
                     continue;
                 }
             };
-            let later = |marker: &&Marker| {
-                marker.deployment == identity.deployment && marker.epoch > identity.epoch
-            };
+            let later =
+                |marker: &&Marker| marker.deployment == identity.deployment && marker.epoch > identity.epoch;
             if let Some(marker) = reserved.markers.iter().find(later) {
                 self.freeze(&not_newest(place, &format!("carries the marker of epoch {}", marker.epoch)));
             }
@@ -123,8 +122,9 @@ impl Engine {
         let mut asked: Vec<ReplicaId> = paths.keys().copied().collect();
         asked.sort_unstable();
         for ids in asked.chunks(ASKED_AT_ONCE) {
-            for replica in self.shared.catalog.unknown_replicas(ids.to_vec()).await? {
-                let path = paths[&replica];
+            let known = self.shared.catalog.known_replicas(ids).await?;
+            for (replica, _) in ids.iter().zip(known).filter(|(_, known)| known.is_none()) {
+                let path = paths[replica];
                 // It may have been deleted, and its row be gone, since the listing was made.
                 match place.backend.head(path).await {
                     Err(error) if error.kind == ErrorKind::NotFound => {}

@@ -16,7 +16,7 @@ use crate::newest::{Reserved, ShippedFile, read_reserved};
 
 /// What the backends hold of catalogs.
 #[derive(Debug, Clone, Default)]
-pub struct Found {
+pub struct FoundCatalogs {
     /// By backend, in the order of the places: what its reserved folder holds, or why it could not be read.
     pub backends: Vec<(BackendName, Result<Reserved, String>)>,
 }
@@ -89,8 +89,8 @@ pub struct Choices {
 }
 
 /// Looks at the reserved folder of each backend.
-pub async fn find(places: &[Place]) -> Found {
-    let mut found = Found::default();
+pub async fn find(places: &[Place]) -> FoundCatalogs {
+    let mut found = FoundCatalogs::default();
     for place in places {
         let reserved = read_reserved(place).await.map_err(|error| error.to_string());
         found.backends.push((place.name().clone(), reserved));
@@ -102,7 +102,7 @@ pub async fn find(places: &[Place]) -> Found {
 ///
 /// # Errors
 /// [`PlanError`], where something has to be decided or made available first.
-pub fn plan(found: &Found, choices: &Choices) -> Result<Plan, PlanError> {
+pub fn plan(found: &FoundCatalogs, choices: &Choices) -> Result<Plan, PlanError> {
     let mut readable = Vec::new();
     for (index, (backend, reserved)) in found.backends.iter().enumerate() {
         match reserved {

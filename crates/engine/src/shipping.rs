@@ -203,7 +203,11 @@ fn shelf(epoch: u64, files: &[(ShippedName, u64)]) -> Shelf {
         files.iter().filter(|(name, _)| wanted(name)).map(|(_, size)| size).sum()
     };
     Shelf {
-        next: files.iter().map(|(name, _)| name.number + u64::from(name.piece == Piece::Segment)).max().unwrap_or(1),
+        next: files
+            .iter()
+            .map(|(name, _)| name.number + u64::from(name.piece == Piece::Segment))
+            .max()
+            .unwrap_or(1),
         snapshot,
         snapshot_bytes: sum(&of_snapshot),
         segments: files.iter().filter(|(name, _)| behind(name)).count() as u64,

@@ -48,7 +48,8 @@ impl Shared {
         let length = intake.length();
         let _budget = self.take_budget(length.min(self.settings.window_bytes)).await?;
         let candidates = self.candidates().await?;
-        let Some(blob_max) = placement::blob_bytes_max(&candidates, length, self.factor_of(write.bucket)) else {
+        let Some(blob_max) = placement::blob_bytes_max(&candidates, length, self.factor_of(write.bucket))
+        else {
             return Err(EngineError::OutOfSpace { size: length });
         };
         let mut writer =
@@ -67,7 +68,7 @@ impl Shared {
         }
     }
 
-    async fn candidates(&self) -> Result<Vec<Candidate>, EngineError> {
+    pub(crate) async fn candidates(&self) -> Result<Vec<Candidate>, EngineError> {
         // Only spreading looks at how full a backend is.
         let charged = match self.settings.strategy {
             Strategy::Pack => Vec::new(),

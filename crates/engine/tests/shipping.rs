@@ -21,7 +21,8 @@ use types::ReplicaPath;
 /// Ships all there is; gives how many segments that took.
 async fn ship(house: &House) -> u64 {
     let mut segments = 0;
-    while let Some(_segment) = house.engine.ship_segment(house.engine.shelf().await.unwrap().next).await.unwrap()
+    while let Some(_segment) =
+        house.engine.ship_segment(house.engine.shelf().await.unwrap().next).await.unwrap()
     {
         segments += 1;
     }
@@ -29,8 +30,7 @@ async fn ship(house: &House) -> u64 {
 }
 
 async fn snapshot(house: &House) {
-    let mut snapshot =
-        house.engine.begin_snapshot(house.engine.shelf().await.unwrap().next).await.unwrap();
+    let mut snapshot = house.engine.begin_snapshot(house.engine.shelf().await.unwrap().next).await.unwrap();
     while !snapshot.is_read() {
         house.engine.snapshot_page(&mut snapshot).await.unwrap();
     }
@@ -88,7 +88,8 @@ async fn over(catalog: Arc<dyn Catalog>, house: &House) -> House {
 async fn live(house: &House, round: u64) -> BTreeMap<String, Vec<u8>> {
     let mut told = BTreeMap::new();
     for number in 0..12 {
-        let (name, data) = (format!("{round}/object-{number}"), bytes(number * 20_011, round + number as u64));
+        let (name, data) =
+            (format!("{round}/object-{number}"), bytes(number * 20_011, round + number as u64));
         house.put(&name, &data).await.unwrap();
         told.insert(name, data);
     }

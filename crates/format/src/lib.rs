@@ -10,4 +10,3 @@ pub mod shipped;
 pub use blocks::{BLOCK_BYTES, BlockError, BlockHasher, BlockVerifier, align_to_blocks, blocks_of};
 pub use marker::Marker;
 pub use path::{INTERNAL_BUCKET, PathGrammar, ReplicaName};
-

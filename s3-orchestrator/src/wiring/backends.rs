@@ -188,6 +188,8 @@ pub(super) async fn open_unattached(
     chance: &Chance,
 ) -> Result<Arc<dyn Backend>, StartError> {
     let patience = all.server.backend_timeout;
+    // Whoever wrote here is gone: nothing is waited for.
+    let config = &BackendConfig { late_arrival_bound: Duration::ZERO, ..config.clone() };
     match driver(config, patience, false).await {
         Ok(driver) => {
             let bounded = Arc::new(Timeout::new(driver, timeouts(patience)));

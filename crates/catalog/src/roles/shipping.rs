@@ -1,7 +1,7 @@
 //! Shipping: what of the catalog is not yet on the backends, and all of it page by page.
 
 use async_trait::async_trait;
-use types::{ChangeId, ReplicaId, Timestamp};
+use types::{ChangeId, Timestamp};
 
 use crate::{CatalogError, InternalFile, Names, Rebuilt, SnapshotCursor, SnapshotPage, Unshipped};
 
@@ -23,11 +23,8 @@ pub trait Shipping: Send + Sync + 'static {
 
     /// A page of everything, about `bytes_max` bytes of it, in the form of the journal's entries; without
     /// what the internal bucket holds. One page is one snapshot, several are not.
-    async fn snapshot_page(
-        &self,
-        from: SnapshotCursor,
-        bytes_max: u64,
-    ) -> Result<SnapshotPage, CatalogError>;
+    async fn snapshot_page(&self, from: SnapshotCursor, bytes_max: u64)
+    -> Result<SnapshotPage, CatalogError>;
 
     /// Until when limits are closed: what was spent in the periods that began up to then was lost with the
     /// catalog that this one was rebuilt from.
@@ -35,9 +32,6 @@ pub trait Shipping: Send + Sync + 'static {
 
     /// The operator says that what is left of the limits may be spent.
     async fn open_limits(&self) -> Result<(), CatalogError>;
-
-    /// Those of the given replicas (at most 1,000) that have no row.
-    async fn unknown_replicas(&self, replicas: Vec<ReplicaId>) -> Result<Vec<ReplicaId>, CatalogError>;
 }
 
 /// A catalog that is being made anew from what was shipped. It blocks: it is for a process that does nothing

@@ -40,13 +40,7 @@ pub(super) fn append(
 ) -> Result<(), CatalogError> {
     tx.execute(
         "INSERT INTO journal (change, seq, shipped, entry, answer) VALUES (?1, ?2, ?3, ?4, ?5)",
-        params![
-            change.to_bytes(),
-            int(sequence),
-            entry.is_internal(),
-            to_json(entry),
-            answer.map(to_json)
-        ],
+        params![change.to_bytes(), int(sequence), entry.is_internal(), to_json(entry), answer.map(to_json)],
     )?;
     Ok(())
 }

@@ -19,8 +19,8 @@ use super::rows::{self, content_columns, int, json, millis, to_json};
 use super::{audit, stmt};
 use crate::journal::{Entry, Item, ManifestPart, ObjectItem, PartItem, ReplicaItem, Slice};
 use crate::{
-    BackendId, BucketId, CatalogError, Checksums, Client, Content, Identity, InternalFile, Names, ObjectHeaders,
-    ObjectState, Rebuilding, Rebuilt, Upload,
+    BackendId, BucketId, CatalogError, Checksums, Client, Content, Identity, InternalFile, Names,
+    ObjectHeaders, ObjectState, Rebuilding, Rebuilt, Upload,
 };
 
 /// Until a process with this catalog has told, a backend may receive bytes for as long after they were sent.
@@ -59,7 +59,8 @@ impl Rebuild {
                 .and_then(|conn| text(&conn, "rebuild_source"))
                 .is_ok_and(|found| found.as_deref() == Some(source));
         if !going_on {
-            for file in [aside.clone(), open::with_suffix(&aside, "-wal"), open::with_suffix(&aside, "-shm")] {
+            for file in [aside.clone(), open::with_suffix(&aside, "-wal"), open::with_suffix(&aside, "-shm")]
+            {
                 match fs::remove_file(&file) {
                     Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
                         return Err(OpenError::Io { path: file, source });
@@ -112,7 +113,11 @@ impl Rebuilding for Rebuild {
         Ok(applied)
     }
 
-    fn finish(mut self: Box<Self>, internal: &[InternalFile], at: Timestamp) -> Result<Rebuilt, CatalogError> {
+    fn finish(
+        mut self: Box<Self>,
+        internal: &[InternalFile],
+        at: Timestamp,
+    ) -> Result<Rebuilt, CatalogError> {
         let due = millis(at).saturating_add(LATE_ARRIVAL_MS);
         let tx = self.conn.transaction()?;
         internal.iter().try_for_each(|file| keep(&tx, file, at))?;
@@ -125,7 +130,9 @@ impl Rebuilding for Rebuild {
         stmt(&tx, "DELETE FROM meta WHERE name LIKE 'rebuild%'")?.execute([])?;
         set(&tx, "limits_closed", millis(at))?;
         let wrong = audit::audit(&tx)?;
-        let count = |sql| -> Result<u64, CatalogError> { Ok(stmt(&tx, sql)?.query_row([], |row| rows::size(row, 0))?) };
+        let count = |sql| -> Result<u64, CatalogError> {
+            Ok(stmt(&tx, sql)?.query_row([], |row| rows::size(row, 0))?)
+        };
         let mut rebuilt = Rebuilt {
             objects: count("SELECT COUNT(*) FROM objects WHERE bucket > 0")?,
             blobs: count("SELECT COUNT(*) FROM blobs WHERE refs > 0")?,
@@ -165,7 +172,8 @@ fn text(conn: &Connection, name: &str) -> rusqlite::Result<Option<String>> {
 }
 
 fn set(conn: &Connection, name: &str, value: impl rusqlite::ToSql) -> rusqlite::Result<()> {
-    conn.execute("INSERT OR REPLACE INTO meta (name, value) VALUES (?1, ?2)", params![name, value]).map(|_| ())
+    conn.execute("INSERT OR REPLACE INTO meta (name, value) VALUES (?1, ?2)", params![name, value])
+        .map(|_| ())
 }
 
 /// The numbers of buckets and backends stay what they were, for entries name them.
@@ -218,11 +226,22 @@ fn apply(conn: &Connection, line: Line) -> Result<(), CatalogError> {
 fn apply_item(conn: &Connection, item: Item<'_>) -> Result<(), CatalogError> {
     match item {
         Item::Object(_) | Item::UploadSettled { .. } => Ok(()),
-        Item::Removed { bucket, key, .. } => {
-            run(conn, "DELETE FROM objects WHERE bucket = ?1 AND key = ?2", params![bucket, key.as_str().as_bytes()])
-        }
+        Item::Removed { bucket, key, .. } => run(
+            conn,
+            "DELETE FROM objects WHERE bucket = ?1 AND key = ?2",
+            params![bucket, key.as_str().as_bytes()],
+        ),
         Item::Blob { blob, size, wanted, md5, blocks } => put_blob(conn, blob, size, wanted, md5, &blocks),
         Item::Live(replica) => put_replica(conn, &replica),
+        Item::Quarantined(replica) => {
+            put_replica(conn, &replica)?;
+            // Whoever rebuilds a catalog decides on what it finds.
+            run(
+                conn,
+                "UPDATE replicas SET state = 4, next_attempt = ?2 WHERE replica = ?1",
+                params![replica.replica.to_bytes(), i64::MAX],
+            )
+        }
         Item::Suspect { replica } => run(
             conn,
             "UPDATE replicas SET state = 2, doomed_seq = NULL WHERE replica = ?1",
@@ -239,11 +258,9 @@ fn apply_item(conn: &Connection, item: Item<'_>) -> Result<(), CatalogError> {
         Item::Manifest { manifest, size, slices, parts } => {
             put_manifest(conn, manifest.to_bytes(), size, &slices, &parts)
         }
-        Item::Dissolving { manifest } => run(
-            conn,
-            "UPDATE manifests SET doomed_seq = 1 WHERE manifest = ?1",
-            params![manifest.to_bytes()],
-        ),
+        Item::Dissolving { manifest } => {
+            run(conn, "UPDATE manifests SET doomed_seq = 1 WHERE manifest = ?1", params![manifest.to_bytes()])
+        }
         Item::Dropped { manifest, start } => run(
             conn,
             "DELETE FROM entries WHERE manifest = ?1 AND start = ?2",

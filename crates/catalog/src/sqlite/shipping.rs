@@ -7,7 +7,7 @@ use types::{BackendName, BlobId, BucketName, ChangeId, ManifestId, Md5, ReplicaI
 
 use super::rows::{self, Json, Key, size, upload_columns};
 use super::{Sqlite, limits, stmt};
-use crate::journal::{self, Entry, Item, ManifestPart, PartItem, Slice};
+use crate::journal::{Entry, Item, ManifestPart, PartItem, ReplicaItem, Slice};
 use crate::{
     BackendId, BucketId, CatalogError, JournalLine, Names, Object, Shipping, SnapshotCursor, SnapshotPage,
     SnapshotTable, Unshipped,
@@ -53,19 +53,6 @@ impl Shipping for Sqlite {
 
     async fn open_limits(&self) -> Result<(), CatalogError> {
         self.write(|tx| tx.execute("DELETE FROM meta WHERE name = 'limits_closed'", []).map(|_| ())).await
-    }
-
-    async fn unknown_replicas(&self, replicas: Vec<ReplicaId>) -> Result<Vec<ReplicaId>, CatalogError> {
-        self.readers.snapshot(|conn| {
-            let mut known = stmt(conn, "SELECT 1 FROM replicas WHERE replica = ?1")?;
-            let mut unknown = Vec::new();
-            for replica in replicas {
-                if !known.exists(params![replica.to_bytes()])? {
-                    unknown.push(replica);
-                }
-            }
-            Ok(unknown)
-        })
     }
 }
 
@@ -211,15 +198,21 @@ impl Page {
             let id: [u8; 16] = row.get(0)?;
             let (replica, blob) = (ReplicaId::from_bytes(id), BlobId::from_bytes(row.get(1)?));
             let path = rows::path(row, 3)?;
-            let live =
-                journal::live(replica, blob, BackendId(row.get(2)?), path, size(row, 4)?, row.get(5)?);
-            let mut items = vec![live];
-            match row.get(6)? {
-                rows::SUSPECT => items.push(Item::Suspect { replica }),
+            let item = ReplicaItem {
+                replica,
+                blob,
+                backend: row.get(2)?,
+                path,
+                charged: size(row, 4)?,
+                version: row.get(5)?,
+            };
+            let items = match row.get(6)? {
+                rows::QUARANTINED => vec![Item::Quarantined(item)],
+                rows::SUSPECT => vec![Item::Live(item), Item::Suspect { replica }],
                 // Whoever writes it will be dead by the time that this is read.
-                rows::DOOMED | rows::WRITING => items.push(Item::Doomed { replica }),
-                _ => {}
-            }
+                rows::DOOMED | rows::WRITING => vec![Item::Live(item), Item::Doomed { replica }],
+                _ => vec![Item::Live(item)],
+            };
             self.push(no_change(), 0, items);
             if self.is_full() {
                 return Ok(Some(id.to_vec()));
@@ -229,10 +222,8 @@ impl Page {
     }
 
     fn manifests(&mut self, conn: &Connection, after: Vec<u8>) -> Result<Option<Vec<u8>>, CatalogError> {
-        let mut statement = stmt(
-            conn,
-            "SELECT manifest, size, refs FROM manifests WHERE manifest > ?1 ORDER BY manifest",
-        )?;
+        let mut statement =
+            stmt(conn, "SELECT manifest, size, refs FROM manifests WHERE manifest > ?1 ORDER BY manifest")?;
         let mut found = statement.query(params![after])?;
         while let Some(row) = found.next()? {
             let id: [u8; 16] = row.get(0)?;

@@ -1,5 +1,7 @@
 //! A catalog whose answers get lost, for the tests of what is built on one.
 
+mod fleet;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -12,9 +14,9 @@ use crate::{
     AbortUpload, AddReplica, BackendId, BackendSpec, BucketId, Catalog, CatalogError, CommitPart, CommitPut,
     Committed, CompleteUpload, Completed, CopyObject, CopyPart, CreateUpload, DeleteAnswer, DeleteObjects,
     Deployment, Doomed, Fate, GrantAsk, GrantRecord, Granted, Identity, Instance, Instances, Ledger,
-    LimitKey, Limits, ListPage, ListQuery, Located, Names, Object, Objects, Part, PartsPage, PartsQuery, Piece,
-    Reaping, ReplicaRow, Reserve, SetTags, Settled, Shipping, SnapshotCursor, SnapshotPage, Target, Totals,
-    Unshipped, Upload, Uploads, UploadsPage, UploadsQuery, Usage, Want, Writes,
+    LimitKey, Limits, ListPage, ListQuery, Located, Names, Object, Objects, Part, PartsPage, PartsQuery,
+    Piece, Reaping, ReplicaRow, Reserve, SetTags, Settled, Shipping, SnapshotCursor, SnapshotPage, Target,
+    Totals, Unshipped, Upload, Uploads, UploadsPage, UploadsQuery, Usage, Want, Writes,
 };
 
 /// Turns every so many'th success of a transaction into [`CatalogError::Unknown`]: it happened, and nobody
@@ -301,9 +303,5 @@ impl Shipping for LosesAnswers {
 
     async fn open_limits(&self) -> Result<(), CatalogError> {
         self.lose(self.inner.open_limits().await)
-    }
-
-    async fn unknown_replicas(&self, replicas: Vec<ReplicaId>) -> Result<Vec<ReplicaId>, CatalogError> {
-        self.inner.unknown_replicas(replicas).await
     }
 }

@@ -2,6 +2,8 @@
 
 #![allow(unreachable_pub, reason = "a module of tests")]
 
+mod fleet;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 

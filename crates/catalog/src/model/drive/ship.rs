@@ -9,8 +9,8 @@ use super::{Config, Drive, Op, Strategy, TestRunner, ops, prop};
 use crate::sqlite::{Options, Rebuild, Sqlite};
 use crate::suite::World;
 use crate::{
-    BucketId, Catalog, Identity, ListQuery, Listed, ListedUpload, Names, PartsQuery, Rebuilding, SnapshotCursor,
-    UploadsQuery, Want,
+    BucketId, Catalog, Identity, ListQuery, Listed, ListedUpload, Names, PartsQuery, Rebuilding,
+    SnapshotCursor, UploadsQuery, Want,
 };
 
 const CASES: u32 = 48;
@@ -91,9 +91,7 @@ impl Shipped {
     async fn rebuild(&self, path: &Path, names: &Names) -> Sqlite {
         let deployment = DeploymentId::from_bytes([7; 16]);
         let source = self.snapshot.as_ref().map_or("nothing".to_owned(), |found| found.first.to_string());
-        let begin = async || {
-            Rebuild::begin(path, Identity { deployment, epoch: 2 }, &source).await.unwrap()
-        };
+        let begin = async || Rebuild::begin(path, Identity { deployment, epoch: 2 }, &source).await.unwrap();
         let mut rebuild = begin().await;
         let lines = |file: &Vec<String>| file.clone();
         let (after, segments) = self.snapshot.as_ref().map_or((0, 0), |found| (found.first, found.segment));
