@@ -10,13 +10,13 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD_NO_PAD;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
 use serde::Deserialize;
 use types::{BlobId, ChangeId, ETag, Timestamp};
 
+use super::audit;
 use super::open::{self, OpenError, WhenHeld};
 use super::rows::{self, content_columns, int, json, millis, to_json};
-use super::{audit, stmt};
 use crate::journal::{Entry, Item, ManifestPart, ObjectItem, PartItem, ReplicaItem, Slice};
 use crate::{
     BackendId, BucketId, CatalogError, Checksums, Client, Content, Identity, InternalFile, Names,
@@ -165,6 +165,11 @@ fn move_away(path: &Path, epoch: u64) -> std::io::Result<Option<PathBuf>> {
         }
     }
     Ok(moved)
+}
+
+/// A prepared statement. It passes by the plans that are checked: a rebuild reads whole tables on purpose.
+fn stmt<'c>(conn: &'c Connection, sql: &str) -> rusqlite::Result<CachedStatement<'c>> {
+    conn.prepare_cached(sql)
 }
 
 fn text(conn: &Connection, name: &str) -> rusqlite::Result<Option<String>> {
@@ -494,34 +499,34 @@ const UNREADABLE: &str = "SELECT COUNT(*) FROM blobs AS b WHERE b.refs > 0 \
 const COUNT: &[&str] = &[
     "CREATE TEMP TABLE held (id BLOB NOT NULL PRIMARY KEY, n INTEGER NOT NULL) WITHOUT ROWID",
     // Manifests.
-    "/* audit */ INSERT INTO held SELECT manifest, COUNT(*) FROM (
+    "INSERT INTO held SELECT manifest, COUNT(*) FROM (
          SELECT manifest FROM objects WHERE manifest IS NOT NULL UNION ALL
          SELECT manifest FROM parts WHERE manifest IS NOT NULL) GROUP BY manifest",
-    "/* audit */ UPDATE manifests SET refs = COALESCE((SELECT n FROM held WHERE id = manifest), 0)",
-    "/* audit */ UPDATE manifests SET doomed_seq = CASE WHEN refs = 0 THEN 1 END",
+    "UPDATE manifests SET refs = COALESCE((SELECT n FROM held WHERE id = manifest), 0)",
+    "UPDATE manifests SET doomed_seq = CASE WHEN refs = 0 THEN 1 END",
     "DELETE FROM held",
     // Blobs.
-    "/* audit */ INSERT INTO held SELECT blob, COUNT(*) FROM (
+    "INSERT INTO held SELECT blob, COUNT(*) FROM (
          SELECT blob FROM objects WHERE blob IS NOT NULL UNION ALL
          SELECT blob FROM parts WHERE blob IS NOT NULL UNION ALL SELECT blob FROM entries) GROUP BY blob",
-    "/* audit */ UPDATE blobs SET refs = COALESCE((SELECT n FROM held WHERE id = blob), 0)",
+    "UPDATE blobs SET refs = COALESCE((SELECT n FROM held WHERE id = blob), 0)",
     "DELETE FROM held",
     // A blob that nothing holds has no live replica; what has no blob gets one that nothing holds.
-    "/* audit */ INSERT OR IGNORE INTO blobs (blob, size, refs, wanted, replicas_live)
+    "INSERT OR IGNORE INTO blobs (blob, size, refs, wanted, replicas_live)
          SELECT blob, charged, 0, 1, 0 FROM replicas",
-    "/* audit */ UPDATE replicas SET state = 3, doomed_seq = 1
+    "UPDATE replicas SET state = 3, doomed_seq = 1
          WHERE state IN (1, 2) AND blob IN (SELECT blob FROM blobs WHERE refs = 0)",
-    "/* audit */ DELETE FROM blocks WHERE blob NOT IN (SELECT blob FROM blobs WHERE refs > 0)",
-    "/* audit */ DELETE FROM blobs WHERE refs = 0 AND blob NOT IN (SELECT blob FROM replicas)",
-    "/* audit */ INSERT INTO held SELECT blob, COUNT(*) FROM replicas WHERE state = 1 GROUP BY blob",
-    "/* audit */ UPDATE blobs SET replicas_live = COALESCE((SELECT n FROM held WHERE id = blob), 0)",
+    "DELETE FROM blocks WHERE blob NOT IN (SELECT blob FROM blobs WHERE refs > 0)",
+    "DELETE FROM blobs WHERE refs = 0 AND blob NOT IN (SELECT blob FROM replicas)",
+    "INSERT INTO held SELECT blob, COUNT(*) FROM replicas WHERE state = 1 GROUP BY blob",
+    "UPDATE blobs SET replicas_live = COALESCE((SELECT n FROM held WHERE id = blob), 0)",
     "DROP TABLE held",
     // Sums.
-    "/* audit */ UPDATE backends SET
+    "UPDATE backends SET
          charged = COALESCE((SELECT SUM(charged) FROM replicas WHERE backend = id), 0),
          replicas_live = (SELECT COUNT(*) FROM replicas WHERE backend = id AND state = 1),
          replicas_doomed = (SELECT COUNT(*) FROM replicas WHERE backend = id AND state = 3),
          doomed_bytes = COALESCE((SELECT SUM(charged) FROM replicas WHERE backend = id AND state = 3), 0)",
-    "/* audit */ UPDATE buckets SET uploads_open =
+    "UPDATE buckets SET uploads_open =
          (SELECT COUNT(*) FROM uploads WHERE bucket = id AND state = 0)",
 ];
