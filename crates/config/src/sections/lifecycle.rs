@@ -58,6 +58,15 @@ impl Lifecycle {
     }
 }
 
+section! {
+    /// The journal on its way to the backends: what a lost catalog comes back from.
+    pub struct Journal {
+        /// Least pause between two segments; 0 chooses it by the backends that take them: a second for directories,
+        /// a minute for S3, and longer where a limit on requests says so.
+        pub interval: Duration = or(Duration::ZERO),
+    }
+}
+
 impl Reconcile {
     pub(crate) fn check(&self, at: &Place<'_>) {
         at.key("interval").above_zero(self.interval);
