@@ -17,6 +17,8 @@ const SEGMENT_ENTRIES: u32 = 10_000;
 /// What of the journal lies on the backends, as the catalog knows it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Shelf {
+    /// The epoch of the catalog.
+    pub epoch: u64,
     /// The number of the next segment.
     pub next: u64,
     /// The newest complete snapshot of this epoch.
@@ -27,6 +29,28 @@ pub struct Shelf {
     pub segments: u64,
     /// Bytes of these.
     pub segment_bytes: u64,
+}
+
+/// A snapshot is made once the segments since the last one outweigh it and have so many bytes, or are so many.
+const SNAPSHOT_AFTER_BYTES: u64 = 64 << 20;
+const SNAPSHOT_AFTER_SEGMENTS: u64 = 500;
+
+impl Shelf {
+    /// A segment was shipped.
+    pub fn add(&mut self, segment: &Segment) {
+        self.next += 1;
+        self.segments += 1;
+        self.segment_bytes += segment.bytes;
+    }
+
+    /// Whether a snapshot should be made. A rebuilt catalog makes one with its first segment, so that what it
+    /// was rebuilt from is not needed any more; for others the journal from its first entry on is enough.
+    #[must_use]
+    pub fn snapshot_is_due(&self) -> bool {
+        let is_first = self.snapshot.is_none() && self.epoch > 1 && self.segments > 0;
+        let is_heavy = self.segment_bytes > self.snapshot_bytes.max(SNAPSHOT_AFTER_BYTES);
+        is_first || is_heavy || self.segments >= SNAPSHOT_AFTER_SEGMENTS
+    }
 }
 
 /// A segment that was shipped.
@@ -203,6 +227,7 @@ fn shelf(epoch: u64, files: &[(ShippedName, u64)]) -> Shelf {
         files.iter().filter(|(name, _)| wanted(name)).map(|(_, size)| size).sum()
     };
     Shelf {
+        epoch,
         next: files
             .iter()
             .map(|(name, _)| name.number + u64::from(name.piece == Piece::Segment))
@@ -231,6 +256,21 @@ mod tests {
     }
 
     #[test]
+    fn a_snapshot_is_due_when_the_segments_outweigh_it() {
+        let check = |epoch, snapshot: Option<u64>, segments, segment_bytes, snapshot_bytes, due| {
+            let shelf = Shelf { epoch, next: 1, snapshot, snapshot_bytes, segments, segment_bytes };
+            assert_eq!(shelf.snapshot_is_due(), due, "{shelf:?}");
+        };
+        check(1, None, 0, 0, 0, false);
+        check(1, None, 9, SNAPSHOT_AFTER_BYTES, 0, false);
+        check(1, None, 9, SNAPSHOT_AFTER_BYTES + 1, 0, true);
+        check(1, Some(3), 9, SNAPSHOT_AFTER_BYTES + 1, SNAPSHOT_AFTER_BYTES * 2, false);
+        check(1, None, SNAPSHOT_AFTER_SEGMENTS, 1, 0, true);
+        check(2, None, 1, 1, 0, true);
+        check(2, Some(3), 1, 1, 0, false);
+    }
+
+    #[test]
     fn segments_count_from_the_newest_complete_snapshot_on() {
         let files = [
             file(1, 3, Piece::Segment, 10),
@@ -241,8 +281,14 @@ mod tests {
             file(1, 5, Piece::Segment, 30),
             file(1, 6, Piece::Page(0), 999),
         ];
-        let expected =
-            Shelf { next: 6, snapshot: Some(4), snapshot_bytes: 150, segments: 2, segment_bytes: 50 };
+        let expected = Shelf {
+            epoch: 1,
+            next: 6,
+            snapshot: Some(4),
+            snapshot_bytes: 150,
+            segments: 2,
+            segment_bytes: 50,
+        };
         assert_eq!(shelf(1, &files), expected);
     }
 }
