@@ -3,6 +3,7 @@
 //! From a configuration to everything that serves: catalog, backends with their decorators, engine, gateway.
 
 mod backends;
+mod pace;
 pub(crate) mod rebuild;
 mod s3;
 mod standby;
@@ -15,7 +16,7 @@ use catalog::sqlite::{Options, Sqlite, WhenHeld};
 use catalog::{BackendSpec, Catalog};
 use engine::{Engine, Parts, Settings, Strategy};
 use gateway::Gateway;
-use runtime::{Chance, Clock, Ids, Task};
+use runtime::{Chance, Clock, Ids, Shutdown, Supervisor, Task};
 use types::{BackendName, BucketName};
 
 use crate::memory;
@@ -25,6 +26,8 @@ use crate::metrics::Metrics;
 pub(crate) struct House {
     /// Answers S3 requests.
     pub gateway: Gateway,
+    /// Says whether it may still write.
+    pub engine: Engine,
     /// Works in the background until it is dropped.
     pub background: Background,
 }
@@ -32,14 +35,25 @@ pub(crate) struct House {
 /// What works in the background, and the catalog that it works on.
 pub(crate) struct Background {
     tasks: Vec<Task<()>>,
+    supervisor: Option<Supervisor>,
     _engine: Engine,
 }
+
+/// This catalog is not the newest of its deployment, or may not be: nothing is served from it. The text says
+/// why, and what to do.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Frozen(pub(crate) String);
 
 /// Why there is no house. One line, for the operator.
 pub(crate) type StartError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Puts it together. May wait, for as long as another process owns the catalog.
-pub(crate) async fn build(config: &Config, metrics: &Metrics) -> Result<House, StartError> {
+pub(crate) async fn build(
+    config: &Config,
+    metrics: &Metrics,
+    shutdown: &Shutdown,
+) -> Result<House, StartError> {
     let clock = Clock::system();
     let chance = Chance::from_os();
     let ids = Ids::new(clock.clone(), chance.clone());
@@ -54,7 +68,9 @@ pub(crate) async fn build(config: &Config, metrics: &Metrics) -> Result<House, S
         metrics: Arc::clone(&metrics.backends),
         patience: config.server.backend_timeout,
     };
-    let (opened, mut tasks) = Arc::new(opener).open_all(config).await?;
+    let opener = Arc::new(opener);
+    opener.refuse_lost_catalog(config).await?;
+    let (opened, tasks) = opener.open_all(config).await?;
     let specs: Vec<BackendSpec> = config.backends.iter().map(spec).collect();
     let backend_ids = catalog.sync_backends(&specs).await?;
     let boot = ids.boot();
@@ -73,18 +89,31 @@ pub(crate) async fn build(config: &Config, metrics: &Metrics) -> Result<House, S
     );
     metrics.ledger.connect(Arc::clone(&catalog), quotas(config));
     let engine = Engine::new(Parts { catalog, places, boot, settings, clock: clock.clone(), ids });
-    let reaper = engine.clone();
-    tasks.push(runtime::spawn(async move { reaper.run_reaper().await }));
+    engine.delete_nothing_before_proof();
+    engine.prove_newest(None).await?;
+    if let Some(reason) = engine.frozen() {
+        return Err(Frozen(reason.to_string()).into());
+    }
+    metrics.journal.connect(engine.clone());
+    let mut supervisor = Supervisor::new(clock.clone(), chance.clone(), shutdown.clone());
+    workers::start(&mut supervisor, &engine);
+    workers::start_shipper(&mut supervisor, &engine, pace::of(config));
+    metrics.workers.connect(supervisor.workers());
     let directory = s3::directory(config, bucket_ids, identity.deployment.timestamp())?;
     let observer = Arc::clone(&metrics.requests) as Arc<dyn gateway::Observer>;
     let gateway = Gateway::new(engine.clone(), directory, s3::options(config), (clock, chance), observer);
-    Ok(House { gateway, background: Background { tasks, _engine: engine } })
+    Ok(House {
+        gateway,
+        engine: engine.clone(),
+        background: Background { tasks, supervisor: Some(supervisor), _engine: engine },
+    })
 }
 
 impl Background {
     /// Stops everything where it stands: each step is safe to be cut off.
     pub(crate) fn stop(&mut self) {
         self.tasks.clear();
+        self.supervisor = None;
     }
 }
 

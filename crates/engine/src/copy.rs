@@ -37,7 +37,7 @@ impl Engine {
                 Err(error) if Shared::has_changed(&error) => {}
                 answer => {
                     let state = answer?.object.state;
-                    shared.reap.notify_one();
+                    shared.reap.ring();
                     let (size, etag, modified) = (state.size, state.etag, state.modified);
                     return Ok(Stored {
                         size,
@@ -88,7 +88,7 @@ impl Engine {
                 Err(error) if Shared::has_changed(&error) => {}
                 answer => {
                     let part = answer?;
-                    shared.reap.notify_one();
+                    shared.reap.ring();
                     let (etag, modified, checksums) = (part.etag, part.modified, part.checksums);
                     return Ok(StoredPart { etag, modified, checksums, backends: Vec::new() });
                 }

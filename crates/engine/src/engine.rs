@@ -5,8 +5,8 @@ use std::sync::Arc;
 use backend::Backend;
 use catalog::{BackendId, Catalog};
 use format::PathGrammar;
-use runtime::{Clock, Ids};
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use runtime::{Bell, Clock, Ids};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use types::{BackendName, BootId};
 
 use crate::held::Abandoned;
@@ -71,8 +71,8 @@ pub(crate) struct Shared {
     pub(crate) frozen: crate::freeze::Frozen,
     pub(crate) troubles: crate::drain::Troubles,
     pub(crate) stats: crate::stats::FleetStats,
-    /// Wakes the reaper: something was doomed or given up.
-    pub(crate) reap: Notify,
+    /// Something was doomed or given up.
+    pub(crate) reap: Bell,
     budget: Arc<Semaphore>,
 }
 
@@ -94,7 +94,7 @@ impl Engine {
                 frozen: crate::freeze::Frozen::default(),
                 troubles: crate::drain::Troubles::default(),
                 stats: crate::stats::FleetStats::default(),
-                reap: Notify::new(),
+                reap: Bell::default(),
                 budget: Arc::new(Semaphore::new(units)),
                 catalog,
                 places,
@@ -116,6 +116,12 @@ impl Engine {
     #[must_use]
     pub fn places(&self) -> &[Place] {
         &self.shared.places
+    }
+
+    /// Rings when something was doomed or given up: there is work for the reapers.
+    #[must_use]
+    pub fn doomed(&self) -> &Bell {
+        &self.shared.reap
     }
 
     /// The settings in force.

@@ -47,7 +47,7 @@ pub use engine::{Engine, Parts, Place};
 pub use error::{BodyFault, EngineError};
 pub use lifecycle::{Expired, ExpiryRule};
 pub use newest::{Reserved, ShippedFile};
-pub use reaper::Step;
+pub use reaper::{Reaped, Step};
 pub use rebalance::{Balance, RebalancePlan, Rebalanced};
 pub use rebuild::{Choices, FoundCatalogs, Plan, PlanError, RebuildError, find, plan, rebuild};
 pub use reconcile::{Found, Reconciling};

@@ -3,9 +3,11 @@
 //! A handle is looked up once, when what it counts comes into being, never per request.
 
 mod backends;
+mod journal;
 mod ledger;
 mod process;
 mod requests;
+mod workers;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -20,8 +22,10 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 pub(crate) use backends::BackendMetrics;
+pub(crate) use journal::Journal;
 pub(crate) use ledger::Ledger;
 pub(crate) use requests::RequestMetrics;
+pub(crate) use workers::WorkerMetrics;
 
 use crate::commands::version::{RUSTC, VERSION};
 use crate::front::{AnswerBody, whole};
@@ -43,6 +47,10 @@ pub(crate) struct Metrics {
     pub backends: Arc<BackendMetrics>,
     /// What the catalog adds up to.
     pub ledger: Arc<Ledger>,
+    /// What would be lost with the catalog.
+    pub journal: Arc<Journal>,
+    /// How the workers are doing.
+    pub workers: Arc<WorkerMetrics>,
 }
 
 impl Metrics {
@@ -59,12 +67,17 @@ impl Metrics {
         let backends = Arc::new(BackendMetrics::new(ours));
         let ledger = Arc::new(Ledger::default());
         ours.register_collector(Box::new(Arc::clone(&ledger)));
-        Self { registry, requests, backends, ledger }
+        let journal = Arc::new(Journal::default());
+        ours.register_collector(Box::new(Arc::clone(&journal)));
+        let workers = Arc::new(WorkerMetrics::default());
+        ours.register_collector(Box::new(Arc::clone(&workers)));
+        Self { registry, requests, backends, ledger, journal, workers }
     }
 
     /// All of them, in the format of OpenMetrics or, as is, in the older one of Prometheus.
     async fn page(&self, open_metrics: bool) -> String {
         self.ledger.refresh().await;
+        self.journal.refresh().await;
         let mut text = String::new();
         encode(&mut text, &self.registry).expect("writing to a string does not fail");
         if open_metrics { text } else { older_format(&text) }

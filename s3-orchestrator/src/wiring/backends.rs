@@ -11,16 +11,16 @@ use ::config::{Backend as BackendConfig, Config, S3Store, Store};
 use backend::{
     AttachError, Backend, BackendError, Claim, ClientOptions, Credentials, DirectoryBackend,
     DirectoryOptions, ErrorKind, Meter, PoolOptions, Retry, RetryOptions, S3Backend, S3Options, Timeout,
-    TimeoutOptions, Timeouts, attach,
+    TimeoutOptions, Timeouts, attach, read_markers,
 };
 use catalog::{BackendId, Identity};
 use engine::Place;
-use format::PathGrammar;
+use format::{Marker, PathGrammar};
 use runtime::{Chance, Task};
 use types::BackendName;
 
-use super::StartError;
 use super::standby::Standby;
+use super::{Frozen, StartError};
 use crate::metrics::BackendMetrics;
 
 /// Pause between two tries to attach a backend that did not answer.
@@ -63,6 +63,28 @@ impl Opener {
         Ok((backends, waiting))
     }
 
+    /// A catalog that knows no backend is new, or it replaces one that was lost: then the backends carry the
+    /// marker of another deployment. That is found out before anything is marked as ours.
+    pub(super) async fn refuse_lost_catalog(&self, config: &Config) -> Result<(), StartError> {
+        if !self.known.is_empty() {
+            return Ok(());
+        }
+        for backend in &config.backends {
+            // Whatever else is wrong with it shows when it is attached.
+            let Ok(driver) = driver(backend, self.patience, true).await else { continue };
+            let bounded = Timeout::new(driver, timeouts(self.patience));
+            let Ok(markers) = read_markers(&bounded, &PathGrammar::new(&backend.prefix)).await else {
+                continue;
+            };
+            if let Some(marker) =
+                markers.into_iter().find(|found| found.deployment != self.identity.deployment)
+            {
+                return Err(Frozen(lost(config, backend, &marker)).into());
+            }
+        }
+        Ok(())
+    }
+
     async fn open(
         self: Arc<Self>,
         config: BackendConfig,
@@ -76,6 +98,7 @@ impl Opener {
                 let task = runtime::spawn(self.keep_trying(config, Arc::clone(&standby)));
                 Ok((standby, Some(task)))
             }
+            Err(error @ AttachError::OlderCatalog { .. }) => Err(Frozen(error.to_string()).into()),
             Err(error) => Err(error.into()),
         }
     }
@@ -174,6 +197,21 @@ fn s3_options(config: &BackendConfig, store: &S3Store, patience: Duration) -> S3
         billable_bytes_min: config.min_billable_bytes.bytes(),
         ..S3Options::new(client)
     }
+}
+
+fn lost(config: &Config, backend: &BackendConfig, marker: &Marker) -> String {
+    format!(
+        "the catalog {} is new, and backend {} belongs to deployment {}, where its name is {}: if that is this \
+         deployment and its catalog was lost, put the catalog back, or run `s3-orchestrator rebuild` to make one \
+         from what lies on the backends; if it is another deployment, use another bucket, directory or prefix; \
+         if that deployment is gone for good, remove {}{}",
+        config.database.path.display(),
+        backend.name,
+        marker.deployment,
+        marker.backend,
+        PathGrammar::new(&backend.prefix).reserved(),
+        marker.path()
+    )
 }
 
 fn timeouts(patience: Duration) -> TimeoutOptions {

@@ -16,9 +16,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("backend", &["types", "runtime", "format", "s3-client"]),
     ("catalog", &["types", "runtime"]),
     ("engine", &["types", "runtime", "format", "backend", "catalog"]),
+    ("workers", &["types", "runtime", "catalog", "engine"]),
     ("gateway", &["types", "runtime", "catalog", "engine"]),
     ("config", &["types"]),
-    ("s3-orchestrator", &["types", "runtime", "format", "backend", "catalog", "engine", "gateway", "config"]),
+    (
+        "s3-orchestrator",
+        &["types", "runtime", "format", "backend", "catalog", "engine", "workers", "gateway", "config"],
+    ),
 ];
 
 /// Libraries that stay inside one room (tests of others may use them).
