@@ -63,7 +63,10 @@ impl Collector for Journal {
         }
         let since = *self.unshipped_since.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Clock::system().now();
-        let age = since.map_or(0, |since| now.as_millis().saturating_sub(since.as_millis()) / 1000);
+        // Never quite 0 where there is one.
+        let millis = since.map_or(0, |since| now.as_millis().saturating_sub(since.as_millis()).max(1));
+        #[expect(clippy::cast_precision_loss, reason = "an age in milliseconds is far below 2^53")]
+        let age = millis as f64 / 1000.0;
         let help = "Age of the oldest change that would be lost with the catalog; 0 where there is none";
         encoder
             .encode_descriptor("journal_unshipped_age_seconds", help, None, MetricType::Gauge)?
