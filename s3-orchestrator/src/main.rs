@@ -1,5 +1,6 @@
 //! One S3 endpoint over many storage backends.
 
+mod admin;
 mod cli;
 mod commands;
 mod connection;
@@ -9,6 +10,7 @@ mod lingering;
 mod logging;
 mod memory;
 mod metrics;
+mod refusal;
 mod server;
 mod signals;
 mod tls;
