@@ -21,7 +21,7 @@ mod s3;
 pub mod suite;
 mod timeout;
 
-pub use attach::{AttachError, Attached, Claim, attach};
+pub use attach::{AttachError, Attached, Claim, attach, read_markers};
 pub use body::{Body, BodyError, ByteStream, collect};
 pub use breaker::CircuitBreaker;
 pub use contract::{

@@ -70,6 +70,7 @@ pub(crate) struct Shared {
     pub(crate) recent: Recent,
     pub(crate) abandoned: Abandoned,
     pub(crate) health: crate::health::Health,
+    pub(crate) frozen: crate::freeze::Frozen,
     pub(crate) troubles: crate::drain::Troubles,
     pub(crate) stats: crate::stats::FleetStats,
     /// Something was doomed or given up.
@@ -93,6 +94,7 @@ impl Engine {
                 recent: Recent::new(settings.remembered_bytes),
                 abandoned: Abandoned::default(),
                 health: crate::health::Health::new(places.len()),
+                frozen: crate::freeze::Frozen::default(),
                 troubles: crate::drain::Troubles::default(),
                 stats: crate::stats::FleetStats::default(),
                 reap: Bell::default(),

@@ -52,7 +52,8 @@ impl Shared {
         let _budget = self.take_budget(length.min(self.settings.window_bytes)).await?;
         self.find_out_for_write(self.settings.ack_replicas).await;
         let candidates = self.candidates().await?;
-        let Some(blob_max) = placement::blob_bytes_max(&candidates, length, self.settings.factor) else {
+        let Some(blob_max) = placement::blob_bytes_max(&candidates, length, self.factor_of(write.bucket))
+        else {
             return Err(EngineError::OutOfSpace { size: length });
         };
         let (blobs, pieces) = (Vec::new(), Vec::new());
@@ -227,7 +228,7 @@ impl BodyWriter<'_> {
             size,
             purpose: self.write.purpose.clone(),
             targets,
-            wanted: settings.factor,
+            wanted: self.shared.factor_of(self.write.bucket),
             least: settings.ack_replicas,
         };
         let answer = self.shared.repeat(|| self.shared.catalog.reserve(reserve.clone())).await;
@@ -238,7 +239,8 @@ impl BodyWriter<'_> {
             }
             _ => error.into(),
         })?;
-        let object = WrittenObject { bucket, key, says: &self.write.says };
+        let wanted = self.shared.factor_of(self.write.bucket);
+        let object = WrittenObject { bucket, key, wanted, says: &self.write.says };
         Ok(Targets::start(self.shared, &mut self.held, object, (blob, size), window, order, taken))
     }
 }

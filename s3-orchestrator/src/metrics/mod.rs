@@ -6,6 +6,7 @@ mod backends;
 mod breakers;
 mod degraded;
 mod fleet;
+mod journal;
 mod ledger;
 mod process;
 mod requests;
@@ -27,6 +28,7 @@ pub(crate) use backends::BackendMetrics;
 pub(crate) use breakers::BreakerMetrics;
 pub(crate) use degraded::Degraded;
 pub(crate) use fleet::FleetMetrics;
+pub(crate) use journal::Journal;
 pub(crate) use ledger::Ledger;
 pub(crate) use requests::RequestMetrics;
 pub(crate) use workers::WorkerMetrics;
@@ -55,6 +57,8 @@ pub(crate) struct Metrics {
     pub degraded: Arc<Degraded>,
     /// What the catalog adds up to.
     pub ledger: Arc<Ledger>,
+    /// What would be lost with the catalog.
+    pub journal: Arc<Journal>,
     /// How the workers are doing.
     pub workers: Arc<WorkerMetrics>,
     /// What fleet work did.
@@ -77,16 +81,19 @@ impl Metrics {
         let breakers = BreakerMetrics::new(ours);
         let ledger = Arc::new(Ledger::default());
         ours.register_collector(Box::new(Arc::clone(&ledger)));
+        let journal = Arc::new(Journal::default());
+        ours.register_collector(Box::new(Arc::clone(&journal)));
         let workers = Arc::new(WorkerMetrics::default());
         ours.register_collector(Box::new(Arc::clone(&workers)));
         let fleet = Arc::new(FleetMetrics::default());
         ours.register_collector(Box::new(Arc::clone(&fleet)));
-        Self { registry, requests, backends, breakers, degraded, ledger, workers, fleet }
+        Self { registry, requests, backends, breakers, degraded, ledger, journal, workers, fleet }
     }
 
     /// All of them, in the format of OpenMetrics or, as is, in the older one of Prometheus.
     async fn page(&self, open_metrics: bool) -> String {
         self.ledger.refresh().await;
+        self.journal.refresh().await;
         let mut text = String::new();
         encode(&mut text, &self.registry).expect("writing to a string does not fail");
         if open_metrics { text } else { older_format(&text) }

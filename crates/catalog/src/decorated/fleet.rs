@@ -41,6 +41,15 @@ impl<A: Around> Fleet for Decorated<A> {
         writes!(self.remove_backend(backend))
     }
 
+    async fn give_up_doomed(
+        &self,
+        change: ChangeId,
+        backend: BackendId,
+        limit: u32,
+    ) -> Result<u32, CatalogError> {
+        self.lose(self.inner.give_up_doomed(change, backend, limit).await)
+    }
+
     async fn doomed(&self, limit: u32) -> Result<DoomedPage, CatalogError> {
         reads!(self.doomed(limit))
     }
@@ -99,6 +108,15 @@ impl<A: Around> Strays for Decorated<A> {
         replicas: Vec<ReplicaId>,
     ) -> Result<u32, CatalogError> {
         writes!(self.doom_quarantined(change, replicas))
+    }
+
+    async fn give_up_doomed(
+        &self,
+        change: ChangeId,
+        backend: BackendId,
+        limit: u32,
+    ) -> Result<u32, CatalogError> {
+        writes!(self.give_up_doomed(change, backend, limit))
     }
 
     async fn expire_quarantined(
