@@ -77,7 +77,7 @@ impl Opener {
         for backend in &config.backends {
             // Whatever else is wrong with it shows when it is attached.
             let Ok(driver) = driver(backend, self.patience, true).await else { continue };
-            let bounded = Timeout::new(driver, timeouts(config, self.patience));
+            let bounded = Timeout::new(driver, timeouts(backend, self.patience));
             let Ok(markers) = read_markers(&bounded, &PathGrammar::new(&backend.prefix)).await else {
                 continue;
             };

@@ -47,7 +47,7 @@ impl<A: Around> Fleet for Decorated<A> {
         backend: BackendId,
         limit: u32,
     ) -> Result<u32, CatalogError> {
-        self.lose(self.inner.give_up_doomed(change, backend, limit).await)
+        writes!(self.give_up_doomed(change, backend, limit))
     }
 
     async fn doomed(&self, limit: u32) -> Result<DoomedPage, CatalogError> {
@@ -108,15 +108,6 @@ impl<A: Around> Strays for Decorated<A> {
         replicas: Vec<ReplicaId>,
     ) -> Result<u32, CatalogError> {
         writes!(self.doom_quarantined(change, replicas))
-    }
-
-    async fn give_up_doomed(
-        &self,
-        change: ChangeId,
-        backend: BackendId,
-        limit: u32,
-    ) -> Result<u32, CatalogError> {
-        writes!(self.give_up_doomed(change, backend, limit))
     }
 
     async fn expire_quarantined(
