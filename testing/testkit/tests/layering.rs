@@ -18,6 +18,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("engine", &["types", "runtime", "format", "backend", "catalog"]),
     ("gateway", &["types", "runtime", "catalog", "engine"]),
     ("config", &["types"]),
+    ("age", &[]),
+    ("vault-snapshot", &["types", "runtime", "connect", "s3-client", "vault", "config", "age"]),
     ("s3-orchestrator", &["types", "runtime", "format", "backend", "catalog", "engine", "gateway", "config"]),
 ];
 
@@ -27,7 +29,8 @@ const STAYS_IN: &[(&str, &[&str])] = &[
     ("s3s", &["gateway"]),
     ("granit-parser", &["config"]),
     ("webpki-roots", &["s3-client"]),
-    ("clap", &["s3-orchestrator"]),
+    ("clap", &["s3-orchestrator", "vault-snapshot"]),
+    ("x25519-dalek", &["age"]),
     ("prometheus-client", &["s3-orchestrator"]),
 ];
 
@@ -38,7 +41,7 @@ fn root() -> PathBuf {
 /// The product's crates and what each names under `[dependencies]`.
 fn dependencies() -> BTreeMap<String, Vec<String>> {
     let crates = fs::read_dir(root().join("crates")).unwrap().map(|entry| entry.unwrap().path());
-    let folders = crates.chain([root().join("s3-orchestrator")]);
+    let folders = crates.chain([root().join("s3-orchestrator"), root().join("vault-snapshot")]);
     folders.map(|folder| read_manifest(&folder)).collect()
 }
 
@@ -90,7 +93,7 @@ fn libraries_stay_in_their_room() {
 
 #[test]
 fn there_is_no_sql_outside_the_catalog() {
-    for folder in ["crates", "s3-orchestrator"] {
+    for folder in ["crates", "s3-orchestrator", "vault-snapshot"] {
         for file in rust_files(&root().join(folder)) {
             if file.starts_with(root().join("crates/catalog")) {
                 continue;
