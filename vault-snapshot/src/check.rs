@@ -128,7 +128,8 @@ fn end(mut gzip: GzDecoder<BufReader<impl Read>>) -> Result<(), Broken> {
 
 /// Compares what the snapshot says of its members with what they are.
 fn compare(said: &str, sums: &BTreeMap<String, String>) -> Result<(), Broken> {
-    let lines: BTreeMap<&str, &str> = said.lines().filter_map(|line| line.split_once("  ")).map(|(sum, name)| (name, sum)).collect();
+    let lines: BTreeMap<&str, &str> =
+        said.lines().filter_map(|line| line.split_once("  ")).map(|(sum, name)| (name, sum)).collect();
     for name in ["meta.json", "state.bin"] {
         let sum = sums.get(name).ok_or(Broken::Missing(name))?;
         if lines.get(name).is_none_or(|said| said != sum) {
@@ -234,7 +235,8 @@ mod tests {
     fn how_it_is_sealed_is_found_wherever_it_stands() {
         let entry = b"\x0a\x10core/seal-config\x12b{\"type\":\"shamir\",\"secret_shares\":5,\"secret_threshold\":3,\"nonce\":\"\"}T";
         let seal = SealConfig { kind: "shamir".to_owned(), shares: 5, threshold: 3 };
-        for before in [0, 100, READ_BYTES - entry.len(), READ_BYTES - 60, READ_BYTES - 5, READ_BYTES, 200_001] {
+        for before in [0, 100, READ_BYTES - entry.len(), READ_BYTES - 60, READ_BYTES - 5, READ_BYTES, 200_001]
+        {
             let state = [&vec![b'x'; before], &entry[..], &[b'y'; 70_000]].concat();
             let checked = judge(&snapshot(META, &state)).unwrap();
             assert_eq!(checked.seal, Some(seal.clone()), "after {before} bytes");
@@ -270,9 +272,15 @@ mod tests {
         let sealed: (&str, &[u8]) = ("SHA256SUMS.sealed", b"sealed");
         check(&[meta, ("state.bin", b"other"), said, sealed], "checksum of state.bin");
         let other = META.replace("35", "36");
-        check(&[("meta.json", other.as_bytes()), ("state.bin", b"state"), said, sealed], "checksum of meta.json");
+        check(
+            &[("meta.json", other.as_bytes()), ("state.bin", b"state"), said, sealed],
+            "checksum of meta.json",
+        );
         check(&[("meta.json", b"{}"), ("state.bin", b"state"), said, sealed], "meta.json cannot be read");
-        check(&[meta, ("state.bin", b"state"), said, ("SHA256SUMS.sealed", b"")], "SHA256SUMS.sealed is missing");
+        check(
+            &[meta, ("state.bin", b"state"), said, ("SHA256SUMS.sealed", b"")],
+            "SHA256SUMS.sealed is missing",
+        );
         check(&[meta, ("evil", b"x")], "does not belong");
         check(&[meta, meta], "twice");
         check(&[("state.bin", b"state"), meta, said, sealed], "meta.json at the beginning");
@@ -292,7 +300,8 @@ mod tests {
     /// Wherever it is cut off.
     #[test]
     fn a_truncated_snapshot_is_never_whole() {
-        let state: Vec<u8> = (0..9_000_u32).flat_map(|i| i.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+        let state: Vec<u8> =
+            (0..9_000_u32).flat_map(|i| i.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
         let whole = snapshot(META, &state);
         for cut in (0..whole.len()).step_by(487).chain(whole.len() - 20..whole.len()) {
             assert!(judge(&whole[..cut]).is_err(), "cut at {cut} of {}", whole.len());

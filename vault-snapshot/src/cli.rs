@@ -129,7 +129,8 @@ mod tests {
 
     #[test]
     fn a_flag_is_written_in_four_ways() {
-        for line in ["run -config x.yaml", "run -config=x.yaml", "run --config x.yaml", "run --config=x.yaml"] {
+        for line in ["run -config x.yaml", "run -config=x.yaml", "run --config x.yaml", "run --config=x.yaml"]
+        {
             assert_eq!(parse(line).unwrap().config, PathBuf::from("x.yaml"), "{line}");
         }
         assert_eq!(parse("daemon").unwrap().config, PathBuf::from("vault-snapshot.yaml"));
@@ -139,8 +140,11 @@ mod tests {
     fn every_command_takes_its_own_flags_only() {
         command().debug_assert();
         assert!(parse("prune -dry-run").unwrap().yes && !parse("prune").unwrap().yes);
-        let restore = parse("restore -from disk -to http://h:1 -unseal-keys - -identity k -snapshot n -force").unwrap();
-        assert!(restore.yes && restore.from.as_deref() == Some("disk") && restore.unseal_keys == Some("-".into()));
+        let restore =
+            parse("restore -from disk -to http://h:1 -unseal-keys - -identity k -snapshot n -force").unwrap();
+        assert!(
+            restore.yes && restore.from.as_deref() == Some("disk") && restore.unseal_keys == Some("-".into())
+        );
         for bad in ["prune -force", "run -dry-run", "list x", "nothing", "restore -token x"] {
             assert!(parse(bad).is_err(), "{bad}");
         }

@@ -30,7 +30,8 @@ pub(crate) struct Leader {
 /// How to speak to a node at this address.
 pub(crate) fn options(settings: &Settings, address: &str) -> Result<VaultOptions, Trouble> {
     let read = |path: &std::path::Path| {
-        std::fs::read(path).map_err(|error| Trouble::lasting(format!("cannot read {}: {error}", path.display())))
+        std::fs::read(path)
+            .map_err(|error| Trouble::lasting(format!("cannot read {}: {error}", path.display())))
     };
     let tls = &settings.tls;
     let identity = match (&tls.client_cert_file, &tls.client_key_file) {
@@ -49,7 +50,8 @@ impl Cluster {
         if settings.addresses.is_empty() {
             return Err(Trouble::lasting("no node is known: set vault.addresses, or VAULT_ADDR"));
         }
-        let nodes = settings.addresses.iter().map(|address| Ok(Vault::new(options(settings, address.as_str())?)?));
+        let nodes =
+            settings.addresses.iter().map(|address| Ok(Vault::new(options(settings, address.as_str())?)?));
         let nodes = nodes.collect::<Result<_, Trouble>>()?;
         Ok(Self { nodes, settings: settings.clone(), chance })
     }
@@ -123,15 +125,17 @@ impl Leader {
 /// How to log in, and whether that makes a token of our own.
 fn login(settings: &Settings) -> Result<(Login, bool), Trouble> {
     let auth = &settings.auth;
-    let credential = |value: &Option<config::Secret>, file: &Option<std::path::PathBuf>, what: &str| match (value, file) {
-        (_, Some(file)) => Ok(Credential::File(file.clone())),
-        (Some(value), None) => Ok(Credential::Value(Secret::from(value.expose()))),
-        (None, None) => Err(Trouble::lasting(format!("there is no login: set {what}"))),
-    };
+    let credential =
+        |value: &Option<config::Secret>, file: &Option<std::path::PathBuf>, what: &str| match (value, file) {
+            (_, Some(file)) => Ok(Credential::File(file.clone())),
+            (Some(value), None) => Ok(Credential::Value(Secret::from(value.expose()))),
+            (None, None) => Err(Trouble::lasting(format!("there is no login: set {what}"))),
+        };
     let mount = auth.mount.clone();
     let login = match auth.method {
         AuthMethod::Token => {
-            let token = credential(&auth.token, &auth.token_file, "vault.auth.token or token_file, or VAULT_TOKEN")?;
+            let token =
+                credential(&auth.token, &auth.token_file, "vault.auth.token or token_file, or VAULT_TOKEN")?;
             return Ok((Login::Token(token), false));
         }
         AuthMethod::Jwt => Login::Jwt {

@@ -13,12 +13,12 @@ use vault::Secret;
 
 use crate::cli::{Flags, USAGE};
 use crate::listener::push;
+use crate::logging;
 use crate::metrics::Metrics;
 use crate::place::Destination;
 use crate::schedule::Cron;
 use crate::take::{Report, Tool};
 use crate::trouble::Trouble;
-use crate::logging;
 
 /// Something was stored, but not everywhere; or it was, and a person should look at it.
 const PARTLY: u8 = 3;
@@ -102,15 +102,19 @@ fn exit(well: bool) -> ExitCode {
 impl Tool {
     fn new(config: Config, identity: Option<&Path>) -> Result<Self, Trouble> {
         let recipients = config.encryption.recipients.iter().map(|text| Recipient::parse(text));
-        let recipients = recipients.collect::<Result<_, _>>().map_err(|error| Trouble::lasting(error.to_string()))?;
+        let recipients =
+            recipients.collect::<Result<_, _>>().map_err(|error| Trouble::lasting(error.to_string()))?;
         let mut texts: Vec<String> =
             config.encryption.identities.iter().map(|secret| secret.expose().to_owned()).collect();
         if let Some(path) = identity {
             let text = std::fs::read_to_string(path);
-            texts.push(text.map_err(|error| Trouble::lasting(format!("cannot read {}: {error}", path.display())))?);
+            texts.push(
+                text.map_err(|error| Trouble::lasting(format!("cannot read {}: {error}", path.display())))?,
+            );
         }
         let identities = texts.iter().map(|text| Identity::parse_file(text)).collect::<Result<Vec<_>, _>>();
-        let identities = identities.map_err(|error| Trouble::lasting(format!("the identity {error}")))?.concat();
+        let identities =
+            identities.map_err(|error| Trouble::lasting(format!("the identity {error}")))?.concat();
         Ok(Self {
             destinations: Destination::all(&config)?,
             metrics: Metrics::new(config.destinations.iter().map(|destination| destination.name.as_str())),
@@ -154,7 +158,11 @@ impl Tool {
                 if let Some(alarm) = &alarm {
                     eprintln!("alarm: {alarm}");
                 }
-                if failures.is_empty() && alarm.is_none() { ExitCode::SUCCESS } else { ExitCode::from(PARTLY) }
+                if failures.is_empty() && alarm.is_none() {
+                    ExitCode::SUCCESS
+                } else {
+                    ExitCode::from(PARTLY)
+                }
             }
             Err(trouble) => {
                 eprintln!("error: {trouble}");
@@ -163,7 +171,12 @@ impl Tool {
         }
     }
 
-    async fn verify_chosen(&self, from: Option<&str>, wanted: Option<&str>, all: bool) -> Result<ExitCode, Trouble> {
+    async fn verify_chosen(
+        &self,
+        from: Option<&str>,
+        wanted: Option<&str>,
+        all: bool,
+    ) -> Result<ExitCode, Trouble> {
         let mut well = true;
         for destination in self.chosen(from)? {
             let chosen = if all {
@@ -217,7 +230,8 @@ impl Tool {
         let Some(path) = path else {
             let shares: Vec<_> =
                 self.config.drill.unseal_keys.iter().map(|share| Secret::from(share.expose())).collect();
-            let missing = || Trouble::lasting("the unseal keys are missing: -unseal-keys FILE, or drill.unseal_keys");
+            let missing =
+                || Trouble::lasting("the unseal keys are missing: -unseal-keys FILE, or drill.unseal_keys");
             return if shares.is_empty() { Err(missing()) } else { Ok(shares) };
         };
         let mut text = String::new();

@@ -38,7 +38,10 @@ impl Tool {
         match outcome {
             Ok(count) => {
                 let what = taken(&proved).map_or("the snapshot".to_owned(), |(name, _)| name);
-                say(&format!("{what} can be restored: {count} canaries read, {} seconds", start.elapsed().as_secs()));
+                say(&format!(
+                    "{what} can be restored: {count} canaries read, {} seconds",
+                    start.elapsed().as_secs()
+                ));
                 Ok(())
             }
             Err(trouble) => {
@@ -82,7 +85,8 @@ async fn root_token(vault: &Vault, shares: &[Secret]) -> Result<Secret, Trouble>
         if step["complete"].as_bool() == Some(true) {
             let token = STANDARD_NO_PAD.decode(text(&step, "encoded_token")).unwrap_or_default();
             let token = token.iter().zip(pad.bytes()).map(|(byte, pad)| byte ^ pad).collect();
-            let token = String::from_utf8(token).map_err(|_| Trouble::lasting("the root token cannot be read"))?;
+            let token =
+                String::from_utf8(token).map_err(|_| Trouble::lasting("the root token cannot be read"))?;
             return Ok(Secret::from(token));
         }
     }
@@ -129,7 +133,9 @@ impl Scratch {
                 return Err(Trouble::lasting(format!("the throw-away server ended at once: {status}")));
             }
             if runtime::instant_now() > deadline {
-                return Err(Trouble::lasting(format!("the throw-away server does not answer within {START:?}")));
+                return Err(Trouble::lasting(format!(
+                    "the throw-away server does not answer within {START:?}"
+                )));
             }
             runtime::sleep(Duration::from_millis(100)).await;
         }

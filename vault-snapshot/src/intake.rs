@@ -25,7 +25,7 @@ impl Checking {
         let (feed, reader) = pipe();
         let (tell, meta) = oneshot::channel();
         // Nobody may wait for it; then nobody is told.
-        let task = runtime::spawn_blocking(move || check(reader, |meta| drop(tell.send(meta))));
+        let task = runtime::spawn_blocking(move || check(reader, |meta| _ = tell.send(meta)));
         Self { feed, task, meta: Some(meta), size: 0 }
     }
 
@@ -55,9 +55,12 @@ impl Checking {
         } else {
             drop(feed);
         }
-        let judged = task.await.map_err(|error| Trouble::lasting(format!("the check broke down: {error}")))?;
+        let judged =
+            task.await.map_err(|error| Trouble::lasting(format!("the check broke down: {error}")))?;
         // Asking again gives another stream.
-        judged.map(|checked| (checked, size)).map_err(|broken| Trouble::passing(format!("the snapshot is not whole: {broken}")))
+        judged
+            .map(|checked| (checked, size))
+            .map_err(|broken| Trouble::passing(format!("the snapshot is not whole: {broken}")))
     }
 }
 
@@ -121,7 +124,11 @@ pub(crate) async fn sum_up(mut stored: Chunks) -> Result<(u64, String), Trouble>
 }
 
 /// Reads a stored snapshot whole, opens it, and checks what is inside.
-pub(crate) async fn read_back(mut stored: Chunks, encrypted: bool, identities: &[Identity]) -> Result<ReadBack, Trouble> {
+pub(crate) async fn read_back(
+    mut stored: Chunks,
+    encrypted: bool,
+    identities: &[Identity],
+) -> Result<ReadBack, Trouble> {
     if encrypted && identities.is_empty() {
         let (size, sha256) = sum_up(stored).await?;
         return Ok(ReadBack { size, sha256, inside: None });
@@ -152,7 +159,9 @@ impl Opening {
 
     pub(crate) fn push(&mut self, chunk: Bytes) -> Result<Bytes, Trouble> {
         match &mut self.0 {
-            Some(opener) => opener.push(&chunk).map(Bytes::from).map_err(|error| Trouble::lasting(error.to_string())),
+            Some(opener) => {
+                opener.push(&chunk).map(Bytes::from).map_err(|error| Trouble::lasting(error.to_string()))
+            }
             None => Ok(chunk),
         }
     }

@@ -29,7 +29,8 @@ pub(crate) async fn start(address: &str, tool: Arc<Tool>) -> Result<Task<()>, Tr
     // An address without a host is all of them.
     let address = if address.starts_with(':') { format!("0.0.0.0{address}") } else { address.to_owned() };
     let listener = TcpListener::bind(&address).await;
-    let listener = listener.map_err(|error| Trouble::lasting(format!("cannot listen on {address}: {error}")))?;
+    let listener =
+        listener.map_err(|error| Trouble::lasting(format!("cannot listen on {address}: {error}")))?;
     tracing::info!("metrics on http://{}/metrics", listener.local_addr()?);
     Ok(runtime::spawn(async move {
         let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
@@ -77,10 +78,12 @@ pub(crate) async fn push(gateway: &HttpUrl, job: &str, text: String) -> Result<(
         let (authority, prefix) = split(gateway);
         let (host, port) = host_and_port(authority, gateway.is_https());
         let tls = gateway.is_https().then(TlsOptions::default);
-        let connector = Connector::new(&host, port, tls.as_ref(), PATIENCE).map_err(|error| error.to_string())?;
+        let connector =
+            Connector::new(&host, port, tls.as_ref(), PATIENCE).map_err(|error| error.to_string())?;
         let stream = connector.connect().await.map_err(|error| error.to_string())?;
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| error.to_string())?;
         let _connection = runtime::spawn(connection);
         let request = Request::put(format!("{prefix}/metrics/job/{job}"))
             .header(HOST, authority)
@@ -90,8 +93,10 @@ pub(crate) async fn push(gateway: &HttpUrl, job: &str, text: String) -> Result<(
         let status = sender.send_request(request).await.map_err(|error| error.to_string())?.status();
         if status.is_success() { Ok(()) } else { Err(format!("it answered {status}")) }
     };
-    let outcome = runtime::timeout(PATIENCE, pushing).await.unwrap_or_else(|_| Err("it does not answer".to_owned()));
-    outcome.map_err(|why| Trouble::lasting(format!("the Pushgateway {gateway} did not take the numbers: {why}")))
+    let outcome =
+        runtime::timeout(PATIENCE, pushing).await.unwrap_or_else(|_| Err("it does not answer".to_owned()));
+    outcome
+        .map_err(|why| Trouble::lasting(format!("the Pushgateway {gateway} did not take the numbers: {why}")))
 }
 
 /// The authority of an address, and the path behind it.

@@ -96,25 +96,66 @@ impl Metrics {
         let moments = [("success", numbers.last_success), ("verified", numbers.last_verified)];
         for (what, moment) in moments {
             let Some(moment) = moment else { continue };
-            let about = format!("When a snapshot was last {}.", if what == "success" { "stored" } else { what });
-            page.add(&format!("last_{what}_timestamp_seconds"), &about, "gauge", &[("", moment.as_secs().to_string())]);
+            let about =
+                format!("When a snapshot was last {}.", if what == "success" { "stored" } else { what });
+            page.add(
+                &format!("last_{what}_timestamp_seconds"),
+                &about,
+                "gauge",
+                &[("", moment.as_secs().to_string())],
+            );
             if let Some(now) = now {
                 let age = now.as_secs().saturating_sub(moment.as_secs());
-                page.add(&format!("last_{what}_age_seconds"), "The same as an age.", "gauge", &[("", age.to_string())]);
+                page.add(
+                    &format!("last_{what}_age_seconds"),
+                    "The same as an age.",
+                    "gauge",
+                    &[("", age.to_string())],
+                );
             }
         }
-        page.add("size_bytes", "Bytes of the last snapshot as stored.", "gauge", &[("", numbers.size.to_string())]);
+        page.add(
+            "size_bytes",
+            "Bytes of the last snapshot as stored.",
+            "gauge",
+            &[("", numbers.size.to_string())],
+        );
         page.add("index", "Raft index of the last snapshot.", "gauge", &[("", numbers.index.to_string())]);
         let flag = |flag: bool| [("", u8::from(flag).to_string())];
-        page.add("size_dropped", "Whether it was much smaller than the one before.", "gauge", &flag(numbers.size_dropped));
-        page.add("last_run_failed", "Whether the last run failed anywhere.", "gauge", &flag(numbers.last_failed));
-        let stages: Vec<_> = numbers.stages.iter().map(|(stage, time)| (format!("{{stage=\"{}\"}}", stage.word()), format!("{:.3}", time.as_secs_f64()))).collect();
+        page.add(
+            "size_dropped",
+            "Whether it was much smaller than the one before.",
+            "gauge",
+            &flag(numbers.size_dropped),
+        );
+        page.add(
+            "last_run_failed",
+            "Whether the last run failed anywhere.",
+            "gauge",
+            &flag(numbers.last_failed),
+        );
+        let stages: Vec<_> = numbers
+            .stages
+            .iter()
+            .map(|(stage, time)| {
+                (format!("{{stage=\"{}\"}}", stage.word()), format!("{:.3}", time.as_secs_f64()))
+            })
+            .collect();
         page.add("stage_seconds", "How long each stage of the last run took.", "gauge", &borrowed(&stages));
         // Names of destinations are letters, digits, `_` and `-`: nothing to escape.
-        let failures: Vec<_> = numbers.failures.iter().map(|(name, count)| (format!("{{destination=\"{name}\"}}"), count.to_string())).collect();
+        let failures: Vec<_> = numbers
+            .failures
+            .iter()
+            .map(|(name, count)| (format!("{{destination=\"{name}\"}}"), count.to_string()))
+            .collect();
         page.add("destination_failures_total", "Failures by destination.", "counter", &borrowed(&failures));
         let [failed, well] = numbers.runs.map(|count| count.to_string());
-        page.add("runs_total", "Runs by outcome.", "counter", &[("{outcome=\"failed\"}", failed), ("{outcome=\"ok\"}", well)]);
+        page.add(
+            "runs_total",
+            "Runs by outcome.",
+            "counter",
+            &[("{outcome=\"failed\"}", failed), ("{outcome=\"ok\"}", well)],
+        );
         page.0
     }
 }

@@ -57,7 +57,9 @@ pub(crate) fn say(step: &str) {
 impl Tool {
     /// The snapshot that is meant: a file of this machine, or one of a destination.
     pub(crate) async fn source(&self, from: Option<&str>, wanted: Option<&str>) -> Result<Source, Trouble> {
-        if let Some(path) = wanted.map(Path::new).filter(|path| path.is_absolute() || path.components().count() > 1) {
+        if let Some(path) =
+            wanted.map(Path::new).filter(|path| path.is_absolute() || path.components().count() > 1)
+        {
             return Ok(Source::File(path.to_owned()));
         }
         let mut failures = Vec::new();
@@ -79,10 +81,13 @@ impl Tool {
     /// Reads the whole snapshot once before anything is touched.
     pub(crate) async fn prove(&self, source: Source) -> Result<Proved, Trouble> {
         match &source {
-            Source::Stored(destination, held) => say(&format!("reading {} at {} whole", held.name, destination.name)),
+            Source::Stored(destination, held) => {
+                say(&format!("reading {} at {} whole", held.name, destination.name))
+            }
             Source::File(path) => say(&format!("reading {} whole", path.display())),
         }
-        let ReadBack { inside, .. } = read_back(source.read().await?, source.is_encrypted(), &self.identities).await?;
+        let ReadBack { inside, .. } =
+            read_back(source.read().await?, source.is_encrypted(), &self.identities).await?;
         let (checked, content_size) = inside.ok_or_else(|| {
             Trouble::lasting("the snapshot is encrypted: bring the key with -identity FILE")
         })?;
@@ -91,7 +96,13 @@ impl Tool {
     }
 
     /// Restores into the node at `to`, and unseals it with the shares of the cluster that was saved.
-    pub(crate) async fn restore(&self, proved: Proved, to: Option<&str>, shares: &[Secret], force: bool) -> Result<(), Trouble> {
+    pub(crate) async fn restore(
+        &self,
+        proved: Proved,
+        to: Option<&str>,
+        shares: &[Secret],
+        force: bool,
+    ) -> Result<(), Trouble> {
         let settings = &self.config.vault;
         let first = || settings.addresses.first().map(|address| address.as_str());
         let address = to.or_else(first).ok_or_else(|| Trouble::lasting("say where to: -to ADDRESS"))?;
@@ -114,19 +125,29 @@ impl Tool {
     }
 
     /// Restores into a server that was never initialised. Gives the id of the cluster.
-    pub(crate) async fn bring_back(&self, vault: &Vault, proved: &Proved, shares: &[Secret]) -> Result<String, Trouble> {
+    pub(crate) async fn bring_back(
+        &self,
+        vault: &Vault,
+        proved: &Proved,
+        shares: &[Secret],
+    ) -> Result<String, Trouble> {
         // A server keeps the numbers of its own initialisation in memory, and asks for the shares of the restored
         // cluster by them: so they have to be the same.
         let seal = proved.checked.seal.as_ref();
-        let seal = seal.ok_or_else(|| Trouble::lasting("the snapshot does not say how its cluster is sealed"))?;
+        let seal =
+            seal.ok_or_else(|| Trouble::lasting("the snapshot does not say how its cluster is sealed"))?;
         if seal.kind != "shamir" {
             return Err(Trouble::lasting(format!(
-                "its cluster is sealed by {}, not by shares: initialise the new one with that seal, and use -force", seal.kind
+                "its cluster is sealed by {}, not by shares: initialise the new one with that seal, and use -force",
+                seal.kind
             )));
         }
         let needed = usize::try_from(seal.threshold).unwrap_or(usize::MAX);
         if shares.len() < needed {
-            return Err(Trouble::lasting(format!("{} unseal keys are given, {needed} are needed", shares.len())));
+            return Err(Trouble::lasting(format!(
+                "{} unseal keys are given, {needed} are needed",
+                shares.len()
+            )));
         }
         say(&format!("initialising {} for the time being", vault.address()));
         let temporary = vault.init(seal.shares, seal.threshold).await?;
@@ -143,16 +164,19 @@ impl Tool {
         say(&format!("restoring {} bytes into {}", proved.content_size, vault.address()));
         let opening = Opening::new(proved.source.is_encrypted(), &self.identities);
         let stored = proved.source.read().await?;
-        let plain = futures::stream::try_unfold((stored, opening, false), |(mut stored, mut opening, ended)| async move {
-            if ended {
-                return Ok(None);
-            }
-            let (chunk, ended) = match stored.next().await {
-                Some(chunk) => (opening.push(chunk?)?, false),
-                None => (opening.finish()?, true),
-            };
-            Ok::<_, Trouble>(Some((chunk, (stored, opening, ended))))
-        });
+        let plain = futures::stream::try_unfold(
+            (stored, opening, false),
+            |(mut stored, mut opening, ended)| async move {
+                if ended {
+                    return Ok(None);
+                }
+                let (chunk, ended) = match stored.next().await {
+                    Some(chunk) => (opening.push(chunk?)?, false),
+                    None => (opening.finish()?, true),
+                };
+                Ok::<_, Trouble>(Some((chunk, (stored, opening, ended))))
+            },
+        );
         // No empty chunk: it would end a body in chunks.
         let plain = plain.filter(|chunk| std::future::ready(!matches!(chunk, Ok(chunk) if chunk.is_empty())));
         let plain = plain.map(|chunk| chunk.map_err(|trouble| trouble.message.into()));
@@ -176,7 +200,10 @@ impl Tool {
                 None => 0,
             };
             if runtime::instant_now() > deadline {
-                return Err(Trouble::lasting(format!("{} does not become active within {PATIENCE:?}", vault.address())));
+                return Err(Trouble::lasting(format!(
+                    "{} does not become active within {PATIENCE:?}",
+                    vault.address()
+                )));
             }
             runtime::sleep(LOOK_EVERY).await;
         }
@@ -199,7 +226,10 @@ impl Tool {
         let deadline = runtime::instant_now() + PATIENCE;
         while vault.health().await?.standby {
             if runtime::instant_now() > deadline {
-                return Err(Trouble::lasting(format!("{} does not become active within {PATIENCE:?}", vault.address())));
+                return Err(Trouble::lasting(format!(
+                    "{} does not become active within {PATIENCE:?}",
+                    vault.address()
+                )));
             }
             runtime::sleep(LOOK_EVERY).await;
         }
@@ -224,7 +254,9 @@ impl Tool {
 /// When a snapshot was taken, by its name.
 pub(crate) fn taken(source: &Proved) -> Option<(String, Timestamp)> {
     match &source.source {
-        Source::Stored(_, Held { name: name @ SnapshotName { time, .. }, .. }) => Some((name.to_string(), *time)),
+        Source::Stored(_, Held { name: name @ SnapshotName { time, .. }, .. }) => {
+            Some((name.to_string(), *time))
+        }
         Source::File(_) => None,
     }
 }

@@ -51,7 +51,8 @@ fn two_years_of_hours() {
     }
     // 2025 and 2026 are over: the last snapshot of each of twelve months is there, and of each year.
     let texts: Vec<String> = held.iter().map(|time| print_time(at(*time))).collect();
-    for expected in ["20241231T233000Z", "20251231T233000Z", "20260131T233000Z", "20260228T233000Z", "20261130T233000Z"]
+    for expected in
+        ["20241231T233000Z", "20251231T233000Z", "20260131T233000Z", "20260228T233000Z", "20261130T233000Z"]
     {
         assert!(texts.iter().any(|text| text == expected), "{expected} is not among {texts:?}");
     }
@@ -76,7 +77,8 @@ fn two_years_of_days_with_holes() {
         let newest: Vec<u64> = taken.iter().rev().take(30).copied().collect();
         assert!(newest.iter().all(|time| held.contains(time)), "on day {day}");
     }
-    let months: BTreeSet<(i32, u8)> = held.iter().map(|time| utc(at(*time))).map(|d| (d.year(), d.month().into())).collect();
+    let months: BTreeSet<(i32, u8)> =
+        held.iter().map(|time| utc(at(*time))).map(|d| (d.year(), d.month().into())).collect();
     assert!(months.len() >= 23, "{months:?}");
 }
 

@@ -19,7 +19,8 @@ const WORDS: [(&str, &str); 7] = [
     ("@midnight", "0 0 * * *"),
     ("@hourly", "0 * * * *"),
 ];
-const MONTHS: [&str; 12] = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
+const MONTHS: [&str; 12] =
+    ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
 const WEEKDAYS: [&str; 7] = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"];
 
 /// Minute, hour, day, month, weekday: a bit for each value that fits.
@@ -83,7 +84,8 @@ impl Cron {
     fn has_day(&self, date: Date) -> bool {
         let day = has(self.days, date.day());
         let weekday = has(self.weekdays, date.weekday().number_days_from_sunday());
-        has(self.months, u8::from(date.month())) && if self.either_day { day || weekday } else { day && weekday }
+        has(self.months, u8::from(date.month()))
+            && if self.either_day { day || weekday } else { day && weekday }
     }
 }
 
@@ -115,7 +117,9 @@ fn field(text: &str, least: u64, most: u64, names: &[&str], first: u64) -> Resul
         if low > high {
             return Err(wrong());
         }
-        bits |= (low..=high).step_by(usize::try_from(step).unwrap_or(usize::MAX)).fold(0, |bits, at| bits | 1 << at);
+        bits |= (low..=high)
+            .step_by(usize::try_from(step).unwrap_or(usize::MAX))
+            .fold(0, |bits, at| bits | 1 << at);
     }
     Ok(bits)
 }
@@ -174,8 +178,21 @@ mod tests {
     #[test]
     fn what_is_no_expression_is_refused() {
         for bad in [
-            "", "* * * *", "* * * * * *", "60 * * * *", "* 24 * * *", "* * 0 * *", "* * * 13 *", "* * * * 8",
-            "5-1 * * * *", "*/0 * * * *", "a * * * *", "@never", "-1 * * * *", "1- * * * *", "* * * foo *",
+            "",
+            "* * * *",
+            "* * * * * *",
+            "60 * * * *",
+            "* 24 * * *",
+            "* * 0 * *",
+            "* * * 13 *",
+            "* * * * 8",
+            "5-1 * * * *",
+            "*/0 * * * *",
+            "a * * * *",
+            "@never",
+            "-1 * * * *",
+            "1- * * * *",
+            "* * * foo *",
         ] {
             assert!(Cron::parse(bad).is_err(), "{bad}");
         }
@@ -185,14 +202,18 @@ mod tests {
 
     #[test]
     fn an_interval_counts_from_the_beginning_and_makes_up_once() {
-        let schedule = |interval| Schedule { cron: Vec::new(), interval: Some(interval), jitter: Duration::ZERO };
+        let schedule =
+            |interval| Schedule { cron: Vec::new(), interval: Some(interval), jitter: Duration::ZERO };
         let hourly = schedule(Duration::from_secs(3600));
         let (now, none) = (at("20261125T091710Z"), Duration::ZERO);
         assert_eq!(next_run(&hourly, None, now, none), Some(now));
         let before = now.minus(Duration::from_secs(600));
         assert_eq!(next_run(&hourly, Some(before), now, none), Some(now.plus(Duration::from_secs(3000))));
         let long_ago = now.minus(Duration::from_secs(90_000));
-        assert_eq!(next_run(&hourly, Some(long_ago), now, Duration::from_secs(7)), Some(now.plus(Duration::from_secs(7))));
+        assert_eq!(
+            next_run(&hourly, Some(long_ago), now, Duration::from_secs(7)),
+            Some(now.plus(Duration::from_secs(7)))
+        );
     }
 
     #[test]

@@ -25,10 +25,15 @@ pub(crate) struct Decision {
 impl Tool {
     /// The destinations that a command means: all, or the one of this name.
     pub(crate) fn chosen(&self, name: Option<&str>) -> Result<Vec<Destination>, Trouble> {
-        let chosen: Vec<_> = self.destinations.iter().filter(|d| name.is_none_or(|name| d.name == name)).cloned().collect();
+        let chosen: Vec<_> =
+            self.destinations.iter().filter(|d| name.is_none_or(|name| d.name == name)).cloned().collect();
         if chosen.is_empty() {
-            let known: Vec<&str> = self.destinations.iter().map(|destination| destination.name.as_str()).collect();
-            return Err(Trouble::lasting(format!("there is no such destination; known: {}", known.join(", "))));
+            let known: Vec<&str> =
+                self.destinations.iter().map(|destination| destination.name.as_str()).collect();
+            return Err(Trouble::lasting(format!(
+                "there is no such destination; known: {}",
+                known.join(", ")
+            )));
         }
         Ok(chosen)
     }
@@ -36,7 +41,10 @@ impl Tool {
     /// Prints what is stored. False where a destination could not say.
     pub(crate) async fn list(&self) -> bool {
         let mut well = true;
-        println!("{:<12} {:<52} {:>10} {:>14} {:>8}  verified", "destination", "snapshot", "index", "bytes", "age");
+        println!(
+            "{:<12} {:<52} {:>10} {:>14} {:>8}  verified",
+            "destination", "snapshot", "index", "bytes", "age"
+        );
         for destination in &self.destinations {
             match self.rows(destination).await {
                 Ok(rows) => rows.iter().for_each(|row| println!("{:<12} {row}", destination.name)),
@@ -53,8 +61,10 @@ impl Tool {
         let now = self.clock.now();
         let mut rows = Vec::new();
         for held in destination.snapshots(&self.config.name).await? {
-            let record = if held.verified { Record::read(&*destination.place, &held.name).await? } else { None };
-            let verified = record.map_or("no".to_owned(), |record| format!("{} ago", age(now, record.verified())));
+            let record =
+                if held.verified { Record::read(&*destination.place, &held.name).await? } else { None };
+            let verified =
+                record.map_or("no".to_owned(), |record| format!("{} ago", age(now, record.verified())));
             let (name, taken) = (held.name.to_string(), age(now, held.name.time));
             rows.push(format!("{name:<52} {:>10} {:>14} {taken:>8}  {verified}", held.name.index, held.size));
         }
@@ -62,7 +72,11 @@ impl Tool {
     }
 
     /// The snapshot that is meant: of this name, or the newest verified one (the newest, where none is).
-    pub(crate) async fn find(&self, destination: &Destination, wanted: Option<&str>) -> Result<Held, Trouble> {
+    pub(crate) async fn find(
+        &self,
+        destination: &Destination,
+        wanted: Option<&str>,
+    ) -> Result<Held, Trouble> {
         let held = destination.snapshots(&self.config.name).await?;
         let found = match wanted {
             Some(wanted) => held.into_iter().find(|held| held.name.to_string() == wanted),
@@ -88,7 +102,12 @@ impl Tool {
         }
     }
 
-    async fn judge(&self, destination: &Destination, held: &Held, known: Option<&Record>) -> Result<(Record, String), Trouble> {
+    async fn judge(
+        &self,
+        destination: &Destination,
+        held: &Held,
+        known: Option<&Record>,
+    ) -> Result<(Record, String), Trouble> {
         let stored = destination.place.read(&held.name.to_string()).await?;
         let read = read_back(stored, held.name.encrypted, &self.identities).await?;
         if known.is_some_and(|record| (record.size, &record.sha256) != (read.size, &read.sha256)) {
@@ -98,7 +117,14 @@ impl Tool {
         match (read.inside, known) {
             (Some((checked, content_size)), _) if checked.meta.index == held.name.index => {
                 let (snapshot, term) = (held.name.to_string(), checked.meta.term);
-                let record = Record { snapshot, term, size: read.size, sha256: read.sha256, content_size, verified_at };
+                let record = Record {
+                    snapshot,
+                    term,
+                    size: read.size,
+                    sha256: read.sha256,
+                    content_size,
+                    verified_at,
+                };
                 Ok((record, "it is whole, inside too".to_owned()))
             }
             (Some(_), _) => Err(Trouble::lasting("it is another snapshot than its name says")),
@@ -106,7 +132,9 @@ impl Tool {
                 let record = Record { verified_at, ..record.clone() };
                 Ok((record, "it is what was stored; without a key, its inside was not looked at".to_owned()))
             }
-            (None, None) => Err(Trouble::lasting("it has no record, and without a key its inside cannot be looked at")),
+            (None, None) => {
+                Err(Trouble::lasting("it has no record, and without a key its inside cannot be looked at"))
+            }
         }
     }
 

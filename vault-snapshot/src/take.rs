@@ -211,23 +211,34 @@ impl Tool {
             if let Some(meta) = passage.checking.meta() {
                 break meta;
             }
-            let chunk = if held_bytes < HELD_BYTES_MAX { self.interruptible(passage.next()).await?? } else { None };
+            let chunk =
+                if held_bytes < HELD_BYTES_MAX { self.interruptible(passage.next()).await?? } else { None };
             let Some(chunk) = chunk else {
                 let known = passage.checking.wait_for_meta().await;
-                break known.ok_or_else(|| Trouble::passing("the snapshot ended before it said its index"))?;
+                break known
+                    .ok_or_else(|| Trouble::passing("the snapshot ended before it said its index"))?;
             };
             held_bytes += chunk.len();
             held.push(chunk);
         };
-        let name =
-            SnapshotName { line, time: self.clock.now(), index: meta.index, encrypted: !self.recipients.is_empty() };
+        let name = SnapshotName {
+            line,
+            time: self.clock.now(),
+            index: meta.index,
+            encrypted: !self.recipients.is_empty(),
+        };
         if !accept {
             refuse_backwards(&name, baseline(&name.line, surveyed).await?)?;
         }
         Ok((name, meta, held))
     }
 
-    async fn pass_on(&self, passage: &mut Passage, held: Vec<Bytes>, fan_out: &mut FanOut) -> Result<(), Trouble> {
+    async fn pass_on(
+        &self,
+        passage: &mut Passage,
+        held: Vec<Bytes>,
+        fan_out: &mut FanOut,
+    ) -> Result<(), Trouble> {
         for chunk in held {
             fan_out.write(&chunk).await?;
         }
@@ -264,13 +275,19 @@ impl Tool {
     }
 
     /// Reads a stored snapshot back, and only then says that it is there.
-    async fn confirm(&self, destination: &Destination, name: &SnapshotName, record: Record) -> Result<(), Trouble> {
+    async fn confirm(
+        &self,
+        destination: &Destination,
+        name: &SnapshotName,
+        record: Record,
+    ) -> Result<(), Trouble> {
         let (place, file) = (&*destination.place, name.to_string());
         let (size, sha256) = sum_up(place.read(&file).await?).await?;
         if (size, &sha256) != (record.size, &record.sha256) {
             // Not even a mistaken name may lead to it.
             place.remove(&file).await?;
-            let message = format!("what was read back is not what was stored: {size} bytes of {}", record.size);
+            let message =
+                format!("what was read back is not what was stored: {size} bytes of {}", record.size);
             return Err(Trouble::lasting(message));
         }
         let record = Record { verified_at: self.clock.now().as_secs(), ..record };
@@ -322,7 +339,8 @@ async fn baseline(line: &Line, surveyed: &[Surveyed]) -> Result<Option<(u64, Tim
     for surveyed in surveyed {
         let text = surveyed.destination.place.read_small(&line.acknowledged_file()).await?;
         let said: Option<Acknowledged> = text.and_then(|text| serde_json::from_slice(&text).ok());
-        if let Some(said) = said.map(|said| (said.index, Timestamp::from_millis(said.at.saturating_mul(1000))))
+        if let Some(said) =
+            said.map(|said| (said.index, Timestamp::from_millis(said.at.saturating_mul(1000))))
             && latest.is_none_or(|(_, time)| said.1 >= time)
         {
             latest = Some(said);
@@ -365,7 +383,11 @@ mod tests {
         assert_eq!(refuse_backwards(&name, None), Ok(()));
         assert_eq!((at(99), at(100)), (Ok(()), Ok(())));
         let refused = at(101).unwrap_err();
-        assert!(!refused.passing && refused.message.contains("from 101") && refused.message.contains("-acknowledge"));
+        assert!(
+            !refused.passing
+                && refused.message.contains("from 101")
+                && refused.message.contains("-acknowledge")
+        );
     }
 
     #[test]

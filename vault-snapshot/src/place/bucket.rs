@@ -6,7 +6,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use config::snapshot::S3Target;
 use futures::{StreamExt, TryStreamExt};
-use s3_client::{ClientOptions, Credentials, ErrorKind, PutBody, PutObject, S3Client, StoredPart, UploadPart};
+use s3_client::{
+    ClientOptions, Credentials, ErrorKind, PutBody, PutObject, S3Client, StoredPart, UploadPart,
+};
 use types::Timestamp;
 
 use super::{Chunks, File, Place, Upload};

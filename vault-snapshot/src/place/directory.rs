@@ -90,7 +90,8 @@ impl Place for Directory {
     async fn sweep(&self, prefix: &str, before: Timestamp) -> Result<(), Trouble> {
         for file in self.list(&format!(".{prefix}")).await? {
             let path = self.path.join(&file.name);
-            let written = fs::metadata(&path).await?.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default();
+            let written =
+                fs::metadata(&path).await?.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default();
             if file.name.ends_with(ASIDE) && u128::from(before.as_millis()) > written.as_millis() {
                 tracing::info!(file = file.name, "removing what a run left half done");
                 self.remove(&file.name).await?;

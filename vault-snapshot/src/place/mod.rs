@@ -6,7 +6,6 @@ mod directory;
 use std::pin::Pin;
 use std::sync::Arc;
 
-
 use async_trait::async_trait;
 use bytes::Bytes;
 use config::snapshot::{Config, Retention, Target};
