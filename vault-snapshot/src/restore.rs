@@ -19,6 +19,17 @@ use crate::trouble::Trouble;
 /// How long a server may take for what it usually does in seconds.
 const PATIENCE: Duration = Duration::from_secs(120);
 const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// For so many looks a server that may stay as it is has to do so.
+const CALM_LOOKS: u32 = 20;
+
+/// What a look at a restored server has shown.
+enum Seen {
+    /// It leads the cluster of this id.
+    Active(String),
+    /// It was sealed, and took the shares.
+    Sealed,
+    Neither,
+}
 
 /// Where a snapshot is restored from.
 pub(crate) enum Source {
@@ -120,7 +131,7 @@ impl Tool {
         let leader = Cluster::new(settings, self.chance.clone())?.leader().await?;
         let token = leader.token().await?;
         self.send_to(&leader.vault, &token, &proved).await?;
-        let cluster_id = self.open(&leader.vault, shares).await?;
+        let cluster_id = self.open(&leader.vault, shares, false).await?;
         self.acknowledge(&cluster_id, &proved).await
     }
 
@@ -156,7 +167,7 @@ impl Tool {
         }
         self.active(vault).await?;
         self.send_to(vault, &temporary.root_token, proved).await?;
-        self.open(vault, shares).await
+        self.open(vault, shares, true).await
     }
 
     /// Sends the snapshot. It is proved once more on its way.
@@ -185,51 +196,56 @@ impl Tool {
     }
 
     /// Unseals with the old shares as often as the server asks for them, until it leads. Gives the cluster's id.
-    async fn open(&self, vault: &Vault, shares: &[Secret]) -> Result<String, Trouble> {
+    ///
+    /// A restored server goes on for a moment with the keys that it had, and seals itself when it finds that they
+    /// are not those of the snapshot. A `fresh` one always has to; another need not, and is believed after a while.
+    async fn open(&self, vault: &Vault, shares: &[Secret], fresh: bool) -> Result<String, Trouble> {
         say("unsealing with the keys of the cluster that was saved");
         let deadline = runtime::instant_now() + PATIENCE;
-        let mut calm = 0;
-        loop {
-            // It goes on for a moment with the keys that it had, and seals itself when it finds them to be wrong.
-            calm = match self.step(vault, shares).await? {
-                Some(_) if calm < 4 => calm + 1,
-                Some(cluster_id) => {
+        let (mut was_sealed, mut calm) = (false, 0);
+        while runtime::instant_now() < deadline {
+            match self.step(vault, shares).await? {
+                Seen::Active(cluster_id) if was_sealed || (!fresh && calm >= CALM_LOOKS) => {
                     say(&format!("the cluster is back: {cluster_id}"));
                     return Ok(cluster_id);
                 }
-                None => 0,
-            };
-            if runtime::instant_now() > deadline {
-                return Err(Trouble::lasting(format!(
-                    "{} does not become active within {PATIENCE:?}",
-                    vault.address()
-                )));
+                Seen::Active(_) => calm += 1,
+                Seen::Sealed => was_sealed = true,
+                Seen::Neither => calm = 0,
             }
             runtime::sleep(LOOK_EVERY).await;
         }
+        Err(Trouble::lasting(format!("{} does not become active within {PATIENCE:?}", vault.address())))
     }
 
-    async fn step(&self, vault: &Vault, shares: &[Secret]) -> Result<Option<String>, Trouble> {
-        let health = vault.health().await?;
-        if health.sealed && vault.seal_status().await?.sealed {
-            for share in shares {
-                if !vault.unseal(share).await.map_err(|error| Trouble::lasting(error.to_string()))?.sealed {
-                    break;
-                }
-            }
-            return Ok(None);
+    async fn step(&self, vault: &Vault, shares: &[Secret]) -> Result<Seen, Trouble> {
+        // In the middle of a change it answers nonsense, or nothing.
+        let Ok(health) = vault.health().await else { return Ok(Seen::Neither) };
+        if !health.sealed {
+            let active = health.cluster_id.filter(|_| !health.standby);
+            return Ok(active.map_or(Seen::Neither, Seen::Active));
         }
-        Ok(health.cluster_id.filter(|_| !health.sealed && !health.standby))
+        // A node that is only about to be sealed says so in one place, and not in the other.
+        if !vault.seal_status().await.is_ok_and(|status| status.sealed) {
+            return Ok(Seen::Neither);
+        }
+        for share in shares {
+            let status = vault.unseal(share).await;
+            let status =
+                status.map_err(|error| Trouble::lasting(format!("the unseal keys do not fit: {error}")))?;
+            if !status.sealed {
+                return Ok(Seen::Sealed);
+            }
+        }
+        Err(Trouble::lasting("the unseal keys do not open it"))
     }
 
     async fn active(&self, vault: &Vault) -> Result<(), Trouble> {
         let deadline = runtime::instant_now() + PATIENCE;
-        while vault.health().await?.standby {
+        while vault.health().await.map_or(true, |health| health.standby || health.sealed) {
             if runtime::instant_now() > deadline {
-                return Err(Trouble::lasting(format!(
-                    "{} does not become active within {PATIENCE:?}",
-                    vault.address()
-                )));
+                let message = format!("{} does not become active within {PATIENCE:?}", vault.address());
+                return Err(Trouble::lasting(message));
             }
             runtime::sleep(LOOK_EVERY).await;
         }

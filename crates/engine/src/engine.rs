@@ -5,8 +5,8 @@ use std::sync::Arc;
 use backend::Backend;
 use catalog::{BackendId, Catalog};
 use format::PathGrammar;
-use runtime::{Clock, Ids};
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use runtime::{Bell, Clock, Ids};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use types::{BackendName, BootId};
 
 use crate::held::Abandoned;
@@ -68,8 +68,10 @@ pub(crate) struct Shared {
     pub(crate) readers: Readers,
     pub(crate) abandoned: Abandoned,
     pub(crate) health: crate::health::Health,
-    /// Wakes the reaper: something was doomed or given up.
-    pub(crate) reap: Notify,
+    pub(crate) troubles: crate::drain::Troubles,
+    pub(crate) stats: crate::stats::FleetStats,
+    /// Something was doomed or given up.
+    pub(crate) reap: Bell,
     budget: Arc<Semaphore>,
 }
 
@@ -88,7 +90,9 @@ impl Engine {
                 readers: Readers::new(settings.read_guard_max),
                 abandoned: Abandoned::default(),
                 health: crate::health::Health::new(places.len()),
-                reap: Notify::new(),
+                troubles: crate::drain::Troubles::default(),
+                stats: crate::stats::FleetStats::default(),
+                reap: Bell::default(),
                 budget: Arc::new(Semaphore::new(units)),
                 catalog,
                 places,
@@ -110,6 +114,12 @@ impl Engine {
     #[must_use]
     pub fn places(&self) -> &[Place] {
         &self.shared.places
+    }
+
+    /// Rings when something was doomed or given up: there is work for the reapers.
+    #[must_use]
+    pub fn doomed(&self) -> &Bell {
+        &self.shared.reap
     }
 
     /// The settings in force.

@@ -23,10 +23,6 @@ impl Abandoned {
         self.fates.lock().unwrap_or_else(PoisonError::into_inner).extend(fates);
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.fates.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
-    }
-
     /// All of them. They stay until they are told: who tells them may be stopped halfway.
     pub(crate) fn all(&self) -> Vec<Fate> {
         self.fates.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -157,7 +153,7 @@ impl Held {
         match self.shared.catalog.let_go(self.shared.boot, fates).await {
             Ok(()) => {
                 self.replicas.clear();
-                self.shared.reap.notify_one();
+                self.shared.reap.ring();
             }
             Err(error) => {
                 tracing::warn!(%error, "could not give up {number} reserved replicas, will try again");
@@ -185,7 +181,7 @@ impl Drop for Held {
         let fates = self.fates();
         if !fates.is_empty() {
             self.shared.abandoned.push(fates);
-            self.shared.reap.notify_one();
+            self.shared.reap.ring();
         }
     }
 }
