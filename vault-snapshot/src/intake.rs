@@ -14,7 +14,8 @@ use crate::trouble::Trouble;
 
 /// The structure check of a stream, on a thread of its own.
 pub(crate) struct Checking {
-    feed: Feed,
+    /// Absent once all is said.
+    feed: Option<Feed>,
     task: Task<Result<Checked, Broken>>,
     meta: Option<oneshot::Receiver<Meta>>,
     size: u64,
@@ -26,13 +27,16 @@ impl Checking {
         let (tell, meta) = oneshot::channel();
         // Nobody may wait for it; then nobody is told.
         let task = runtime::spawn_blocking(move || check(reader, |meta| _ = tell.send(meta)));
-        Self { feed, task, meta: Some(meta), size: 0 }
+        Self { feed: Some(feed), task, meta: Some(meta), size: 0 }
     }
 
     /// Takes plain bytes. False where the check has failed already.
     pub(crate) async fn take(&mut self, chunk: Bytes) -> bool {
         self.size += chunk.len() as u64;
-        self.feed.send(chunk).await
+        match &self.feed {
+            Some(feed) => feed.send(chunk).await,
+            None => false,
+        }
     }
 
     /// What the snapshot says of itself, if that is known by now.
@@ -42,18 +46,21 @@ impl Checking {
         Some(meta)
     }
 
-    /// Waits for it; `None` where the check ends without.
-    pub(crate) async fn wait_for_meta(&mut self) -> Option<Meta> {
+    /// Waits for it; `None` where the check ends without. `ended`: nothing more will come, which the check has to
+    /// know, or both would wait for each other.
+    pub(crate) async fn wait_for_meta(&mut self, ended: bool) -> Option<Meta> {
+        if ended && let Some(feed) = self.feed.take() {
+            feed.end().await;
+        }
         self.meta.take()?.await.ok()
     }
 
     /// The verdict, with the bytes that were taken. `whole`: whether the stream came to its end.
     pub(crate) async fn verdict(self, whole: bool) -> Result<(Checked, u64), Trouble> {
         let Self { feed, task, size, .. } = self;
-        if whole {
-            feed.end().await;
-        } else {
-            drop(feed);
+        match feed {
+            Some(feed) if whole => feed.end().await,
+            other => drop(other),
         }
         let judged =
             task.await.map_err(|error| Trouble::lasting(format!("the check broke down: {error}")))?;

@@ -211,12 +211,10 @@ impl Tool {
             if let Some(meta) = passage.checking.meta() {
                 break meta;
             }
-            let chunk =
-                if held_bytes < HELD_BYTES_MAX { self.interruptible(passage.next()).await?? } else { None };
+            let is_full = held_bytes >= HELD_BYTES_MAX;
+            let chunk = if is_full { None } else { self.interruptible(passage.next()).await?? };
             let Some(chunk) = chunk else {
-                let known = passage.checking.wait_for_meta().await;
-                break known
-                    .ok_or_else(|| Trouble::passing("the snapshot ended before it said its index"))?;
+                break passage.checking.wait_for_meta(!is_full).await.ok_or_else(see_verdict)?;
             };
             held_bytes += chunk.len();
             held.push(chunk);
@@ -315,16 +313,21 @@ struct Passage {
 }
 
 impl Passage {
-    /// The next bytes to store. An empty trouble says that the check ended early and knows why.
+    /// The next bytes to store.
     async fn next(&mut self) -> Result<Option<Bytes>, Trouble> {
         let Some(chunk) = self.body.next().await else { return Ok(None) };
         let chunk = chunk?;
         self.progress.add(chunk.len());
         if !self.checking.take(chunk.clone()).await {
-            return Err(Trouble::passing(""));
+            return Err(see_verdict());
         }
         Ok(Some(self.sealing.push(chunk)))
     }
+}
+
+/// The check ended early, and knows why.
+fn see_verdict() -> Trouble {
+    Trouble::passing("")
 }
 
 fn newest<'a>(line: &Line, surveyed: &'a [Surveyed]) -> Option<&'a Held> {

@@ -52,6 +52,7 @@ impl World {
     pub(crate) async fn start(nodes: usize, mib: usize) -> Self {
         let world = Self { cluster: BaoCluster::start_unsealed(nodes).await, issuer: JwtIssuer::new() };
         let leader = world.leader().await;
+        world.wait_for_voters(&leader).await;
         let write = async |path: &str, body: Value| {
             let written = leader.write(&world.cluster.root(), path, &body).await;
             written.unwrap_or_else(|error| panic!("{path}: {error}"))
@@ -71,6 +72,19 @@ impl World {
         });
         write("auth/jwt/role/snapshot", role).await;
         world
+    }
+
+    /// A member that does not vote yet elects nobody.
+    async fn wait_for_voters(&self, leader: &Vault) {
+        let deadline = runtime::instant_now() + std::time::Duration::from_secs(120);
+        loop {
+            let servers = leader.raft_servers(&self.cluster.root()).await.unwrap_or_default();
+            if servers.iter().filter(|server| server.voter).count() == self.cluster.size() {
+                return;
+            }
+            assert!(runtime::instant_now() < deadline, "they do not come to vote: {servers:?}");
+            runtime::sleep(std::time::Duration::from_millis(200)).await;
+        }
     }
 
     pub(crate) async fn leader(&self) -> Vault {
