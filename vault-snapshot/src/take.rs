@@ -101,7 +101,7 @@ impl Tool {
         let cluster = Cluster::new(&self.config.vault, self.chance.clone())?;
         let mut attempt = 1;
         loop {
-            let trouble = match self.send(&cluster, surveyed, accept).await {
+            let trouble = match Box::pin(self.send(&cluster, surveyed, accept)).await {
                 Ok(sent) => return Ok(sent),
                 Err(trouble) => trouble,
             };
@@ -125,8 +125,8 @@ impl Tool {
     /// One attempt, from finding the leader to the naming at the destinations.
     async fn send(&self, cluster: &Cluster, surveyed: &[Surveyed], accept: bool) -> Result<Sent, Trouble> {
         let start = runtime::instant_now();
-        let leader = self.interruptible(cluster.leader()).await??;
-        let snapshot = self.interruptible(leader.snapshot()).await??;
+        let leader = self.interruptible(Box::pin(cluster.leader())).await??;
+        let snapshot = self.interruptible(Box::pin(leader.snapshot())).await??;
         self.metrics.took(Stage::Begin, start.elapsed());
 
         let start = runtime::instant_now();

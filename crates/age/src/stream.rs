@@ -95,7 +95,7 @@ pub struct Opener {
 enum State {
     /// Within the header, or the salt behind it.
     Start(Vec<Identity>),
-    Chunks(Chunks),
+    Chunks(Box<Chunks>),
 }
 
 impl Opener {
@@ -116,7 +116,7 @@ impl Opener {
             let (header, salt) = self.pending[..length].split_at(length - SALT_BYTES);
             let header = std::str::from_utf8(header).map_err(|_| OpenError::NotAge)?;
             let chunks = Chunks::new(&header::read(header, identities)?, salt);
-            self.state = State::Chunks(chunks);
+            self.state = State::Chunks(Box::new(chunks));
             self.pending.drain(..length);
         }
         let mut out = Vec::new();
