@@ -58,6 +58,17 @@ impl Place {
     }
 }
 
+/// What an engine has in hand: nothing, when nothing is asked of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Occupancy {
+    /// Bytes of the budget that bodies have taken.
+    pub budget_bytes_taken: u64,
+    /// Reads under way.
+    pub readers: usize,
+    /// Replicas that were given up and that the catalog does not know of yet.
+    pub abandoned: usize,
+}
+
 pub(crate) struct Shared {
     pub(crate) catalog: Arc<dyn Catalog>,
     pub(crate) places: Vec<Place>,
@@ -71,6 +82,7 @@ pub(crate) struct Shared {
     /// Wakes the reaper: something was doomed or given up.
     pub(crate) reap: Notify,
     budget: Arc<Semaphore>,
+    budget_units: u64,
 }
 
 /// Bytes behind one permit of the budget.
@@ -90,6 +102,7 @@ impl Engine {
                 health: crate::health::Health::new(places.len()),
                 reap: Notify::new(),
                 budget: Arc::new(Semaphore::new(units)),
+                budget_units: u64::try_from(units).unwrap_or(u64::MAX),
                 catalog,
                 places,
                 boot,
@@ -110,6 +123,18 @@ impl Engine {
     #[must_use]
     pub fn places(&self) -> &[Place] {
         &self.shared.places
+    }
+
+    /// What it has in hand now.
+    #[must_use]
+    pub fn occupancy(&self) -> Occupancy {
+        let shared = &self.shared;
+        let free = u64::try_from(shared.budget.available_permits()).unwrap_or(u64::MAX);
+        Occupancy {
+            budget_bytes_taken: shared.budget_units.saturating_sub(free) * BUDGET_UNIT,
+            readers: shared.readers.number(),
+            abandoned: shared.abandoned.number(),
+        }
     }
 
     /// The settings in force.

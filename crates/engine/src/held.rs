@@ -24,7 +24,11 @@ impl Abandoned {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.fates.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+        self.number() == 0
+    }
+
+    pub(crate) fn number(&self) -> usize {
+        self.fates.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
     /// All of them. They stay until they are told: who tells them may be stopped halfway.

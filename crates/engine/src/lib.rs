@@ -29,7 +29,7 @@ mod words;
 mod write;
 
 pub use digest::{checksum_of, md5_of};
-pub use engine::{Engine, Parts, Place};
+pub use engine::{Engine, Occupancy, Parts, Place};
 pub use error::{BodyFault, EngineError};
 pub use reaper::Step;
 pub use words::{

@@ -41,6 +41,11 @@ impl Readers {
         ReadGuard { readers: self.clone(), ticket }
     }
 
+    /// How many are under way.
+    pub(crate) fn number(&self) -> usize {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).readers.len()
+    }
+
     /// The oldest horizon of a reader that still counts; `present` where there is none. `present` has to be
     /// read from the catalog before this call.
     pub(crate) fn oldest(&self, present: u64) -> u64 {

@@ -92,6 +92,7 @@ impl Engine {
         let deadline = Instant::now() + pause;
         loop {
             tokio::select! {
+                biased;
                 () = shared.reap.notified() => {}
                 () = runtime::sleep_until(deadline) => return,
             }

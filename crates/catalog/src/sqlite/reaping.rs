@@ -19,7 +19,7 @@ impl Reaping for Sqlite {
         now: Timestamp,
         limit: u32,
     ) -> Result<Vec<Doomed>, CatalogError> {
-        self.readers.snapshot(|conn| claim_doomed(conn, backends, horizon, now, limit))
+        self.snapshot(|conn| claim_doomed(conn, backends, horizon, now, limit)).await
     }
 
     async fn settle_doomed(&self, change: ChangeId, settled: Vec<Settled>) -> Result<(), CatalogError> {
@@ -27,7 +27,7 @@ impl Reaping for Sqlite {
     }
 
     async fn next_doomed(&self, backends: &[BackendId]) -> Result<Option<Timestamp>, CatalogError> {
-        self.readers.read(|conn| next_doomed(conn, backends))
+        self.read(|conn| next_doomed(conn, backends)).await
     }
 
     async fn dissolve_manifests(

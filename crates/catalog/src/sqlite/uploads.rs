@@ -27,7 +27,7 @@ impl Uploads for Sqlite {
         bucket: BucketId,
         key: &ObjectKey,
     ) -> Result<Option<Upload>, CatalogError> {
-        self.readers.read(|conn| find_open(conn, upload, bucket, key))
+        self.read(|conn| find_open(conn, upload, bucket, key)).await
     }
 
     async fn commit_part(&self, commit: CommitPart) -> Result<(), CatalogError> {

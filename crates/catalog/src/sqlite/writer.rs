@@ -7,8 +7,8 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
 
+use runtime::{Server, simulation};
 use rusqlite::{CachedStatement, Connection, Params, params};
 use tokio::sync::{mpsc, oneshot};
 use types::BootId;
@@ -25,10 +25,13 @@ const BATCH_ROWS_MAX: u64 = 20_000;
 /// What is done when a commit failed in a way that leaves the disk's content unknown.
 pub(super) type OnFatal = Arc<dyn Fn(&str) + Send + Sync>;
 
+/// Jobs on their way to the writer.
+type Jobs = mpsc::Receiver<Box<dyn Job>>;
+
 /// The way to the writer thread.
 pub(super) struct Writer {
     queue: Option<mpsc::Sender<Box<dyn Job>>>,
-    thread: Option<JoinHandle<()>>,
+    thread: Option<Server>,
 }
 
 impl Writer {
@@ -41,8 +44,8 @@ impl Writer {
         let counters = Counters::load(&conn.lock().unwrap_or_else(PoisonError::into_inner))?;
         horizon.store(counters.doomed_seq, Ordering::Release);
         let (queue, jobs) = mpsc::channel(QUEUED_JOBS_MAX);
-        let mut thread = WriterThread { conn, counters, horizon, on_fatal, jobs, broken: None };
-        let thread = runtime::spawn_thread("catalog-writer", move || thread.run());
+        let mut thread = WriterThread { conn, counters, horizon, on_fatal, broken: None };
+        let thread = runtime::serve("catalog-writer", jobs, move |first, jobs| thread.serve(first, jobs));
         Ok(Self { queue: Some(queue), thread: Some(thread) })
     }
 
@@ -53,13 +56,20 @@ impl Writer {
         T: Send + 'static,
         F: FnOnce(&mut Tx<'_>) -> Result<T, CatalogError> + Send + 'static,
     {
+        simulation::point("catalog.write").await;
         let (reply, answer) = oneshot::channel();
         let job = Box::new(Work { work: Some(work), result: None, reply });
         let queue = self.queue.as_ref().expect("the queue is there until the drop");
         if queue.send(job).await.is_err() {
             return Err(CatalogError::Unavailable("the writer has ended".to_owned()));
         }
-        answer.await.unwrap_or_else(|_| Err(CatalogError::Unknown("the writer ended".to_owned())))
+        let answer =
+            answer.await.unwrap_or_else(|_| Err(CatalogError::Unknown("the writer ended".to_owned())));
+        simulation::point("catalog.written").await;
+        if simulation::loses_answer() {
+            return Err(CatalogError::Unknown("a simulation lost it".to_owned()));
+        }
+        answer
     }
 }
 
@@ -243,31 +253,28 @@ struct WriterThread {
     counters: Counters,
     horizon: Arc<AtomicU64>,
     on_fatal: OnFatal,
-    jobs: mpsc::Receiver<Box<dyn Job>>,
     /// Why nothing is written any more.
     broken: Option<String>,
 }
 
 impl WriterThread {
-    fn run(&mut self) {
-        while let Some(first) = self.jobs.blocking_recv() {
-            if let Some(why) = &self.broken {
-                first.answer(Some(CatalogError::Unavailable(why.clone())));
-                continue;
-            }
-            let conn = Arc::clone(&self.conn);
-            let conn = conn.lock().unwrap_or_else(PoisonError::into_inner);
-            let mut done = Vec::new();
-            let ended = self.batch(&conn, first, &mut done);
-            if ended.is_err() && !conn.is_autocommit() {
-                // What cannot be rolled back is rolled back when the connection closes.
-                let _ = conn.execute_batch("ROLLBACK");
-            }
-            drop(conn);
-            let error = ended.err().map(|error| self.explain(&error));
-            for job in done {
-                job.answer(error.as_ref().map(Failed::to_error));
-            }
+    /// Carries out a job, together with those that wait behind it.
+    fn serve(&mut self, first: Box<dyn Job>, jobs: &mut Jobs) {
+        if let Some(why) = &self.broken {
+            return first.answer(Some(CatalogError::Unavailable(why.clone())));
+        }
+        let conn = Arc::clone(&self.conn);
+        let conn = conn.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut done = Vec::new();
+        let ended = self.batch(&conn, first, jobs, &mut done);
+        if ended.is_err() && !conn.is_autocommit() {
+            // What cannot be rolled back is rolled back when the connection closes.
+            let _ = conn.execute_batch("ROLLBACK");
+        }
+        drop(conn);
+        let error = ended.err().map(|error| self.explain(&error));
+        for job in done {
+            job.answer(error.as_ref().map(Failed::to_error));
         }
     }
 
@@ -276,6 +283,7 @@ impl WriterThread {
         &mut self,
         conn: &Connection,
         first: Box<dyn Job>,
+        jobs: &mut Jobs,
         done: &mut Vec<Box<dyn Job>>,
     ) -> Result<(), Ended> {
         (self.counters.dooms, self.counters.dirty) = (false, false);
@@ -292,7 +300,7 @@ impl WriterThread {
             ran.map_err(Ended::Early)?;
             let rows = conn.total_changes() - rows_before;
             if done.len() < BATCH_JOBS_MAX && rows < BATCH_ROWS_MAX {
-                next = self.jobs.try_recv().ok();
+                next = jobs.try_recv().ok();
             }
         }
         if self.counters.dirty {
