@@ -60,6 +60,8 @@ pub(crate) enum Item<'a> {
     Blob { blob: BlobId, size: u64, wanted: u32, md5: Option<String>, blocks: String },
     /// A replica is live.
     Live(ReplicaItem),
+    /// Bytes of ours that no row named: they wait.
+    Quarantined(ReplicaItem),
     /// A replica holds wrong bytes, or none.
     Suspect { replica: ReplicaId },
     /// A replica is to be deleted.

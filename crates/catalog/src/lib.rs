@@ -17,8 +17,16 @@ pub mod suite;
 mod words;
 
 pub use error::{CatalogError, Refusal};
-pub use roles::{Catalog, Deployment, Ledger, Objects, Reaping, Uploads, Writes};
+pub use roles::instances::Instances;
+pub use roles::limits::Limits;
+pub use roles::{
+    Catalog, Deployment, Expiry, Fleet, FleetWork, Ledger, Moves, Objects, Reaping, Strays, Uploads, Writes,
+};
+pub use words::expiry::{ExpiredPage, ExpiredQuery, SeenObject, StaleUpload};
+pub use words::fleet::{DoomedPage, DoomedRow, Drain, Held, HeldPage, OnBackend, Removed, Retire, Retired};
+pub use words::limit::{GrantAsk, GrantRecord, Granted, Instance, LimitKey, Terms, Usage};
 pub use words::list::{ListPage, ListPosition, ListQuery, Listed, ListedObject};
+pub use words::moves::{CommitMove, MoveSource};
 pub use words::object::{
     Checksums, Client, Content, Located, MatchTags, Metadata, Object, ObjectHeaders, ObjectState, Piece,
     Precondition, ReplicaAt, Unsatisfiable, Want,
@@ -27,6 +35,7 @@ pub use words::place::{
     BackendId, BackendSpec, BackendTotals, BucketId, Doomed, Identity, ReplicaRow, ReplicaState, Settled,
     SettledOutcome, Totals,
 };
+pub use words::strays::{KnownReplica, Quarantined, RestoreQuarantined, Stray};
 pub use words::upload::{
     AbortUpload, CommitPart, CompleteUpload, Completed, Completion, CopyPart, CreateUpload, DecideCompletion,
     ListedUpload, Part, PartsPage, PartsQuery, Upload, UploadsPage, UploadsQuery,

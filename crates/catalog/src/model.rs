@@ -4,17 +4,23 @@
 //! change. So it can be wrong in other ways than what it is compared with. A refused verb leaves it as it was.
 
 mod drive;
+mod expiry;
+mod fleet;
+mod limits;
+mod strays;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use types::{BlobId, BootId, ByteRange, ETag, ManifestId, Md5, ObjectKey, ReplicaId, Timestamp, UploadId};
+use types::{
+    BlobId, BootId, ByteRange, ETag, ManifestId, Md5, ObjectKey, ReplicaId, Timestamp, Traffic, UploadId,
+};
 
 use crate::{
     AbortUpload, BackendId, BackendTotals, BucketId, Client, CommitPart, CommitPut, Committed,
     CompleteUpload, Completed, Content, CopyObject, CopyPart, CreateUpload, DeleteAnswer, DeleteObjects,
-    Fate, ListPage, ListPosition, ListQuery, Listed, ListedObject, NewBlob, Object, ObjectState, Part,
-    Precondition, Refusal, ReplicaRow, ReplicaState, Reserve, ReserveFor, SetTags, Settled, SettledOutcome,
-    Totals, Upload, WriteOutcome,
+    Fate, Instance, LimitKey, ListPage, ListPosition, ListQuery, Listed, ListedObject, NewBlob, Object,
+    ObjectState, Part, Precondition, Refusal, ReplicaRow, ReplicaState, Reserve, ReserveFor, SetTags,
+    Settled, SettledOutcome, Totals, Upload, WriteOutcome,
 };
 
 type Answer<T> = Result<T, Refusal>;
@@ -27,13 +33,17 @@ type Parts = BTreeMap<u32, (Part, Content)>;
 
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Model {
-    boots: Vec<BootId>,
+    living: BTreeMap<BootId, Instance>,
+    dead: BTreeSet<BootId>,
+    /// Of every owner that ever was: granted, spent.
+    grants: BTreeMap<(LimitKey, Traffic, BootId), (u64, u64)>,
     backends: Vec<(BackendTotals, u64)>,
     objects: BTreeMap<(BucketId, ObjectKey), Object>,
     blobs: BTreeMap<BlobId, Blob>,
     manifests: BTreeMap<ManifestId, Manifest>,
     replicas: BTreeMap<ReplicaId, Replica>,
     uploads: BTreeMap<UploadId, (Upload, Phase)>,
+    fleet: fleet::Drains,
 }
 
 #[derive(Debug, Clone)]
@@ -107,7 +117,7 @@ impl Model {
     }
 
     fn is_alive(&self, owner: BootId) -> Answer<()> {
-        if self.boots.last() == Some(&owner) { Ok(()) } else { Err(Refusal::Changed("the owner")) }
+        if self.living.contains_key(&owner) { Ok(()) } else { Err(Refusal::Changed("the owner")) }
     }
 
     fn check(&self, bucket: BucketId, key: &ObjectKey, precondition: &Precondition) -> Answer<()> {
@@ -124,8 +134,29 @@ impl Model {
     }
 
     pub(crate) fn begin_boot(&mut self, boot: BootId, at: Timestamp) {
-        self.boots.push(boot);
-        for replica in self.replicas.values_mut().filter(|r| r.row.state == ReplicaState::Writing) {
+        let others: Vec<BootId> = self.living.keys().copied().filter(|other| *other != boot).collect();
+        others.into_iter().for_each(|other| self.die(other, at));
+        self.wait_anew(at);
+        self.join(boot, at).expect("a new boot");
+    }
+
+    fn wait_anew(&mut self, at: Timestamp) {
+        for replica in self.replicas.values_mut() {
+            let waits = replica.row.state == ReplicaState::Doomed && replica.due > Timestamp::default();
+            let backend = self.backends.iter().find(|(totals, _)| totals.backend == replica.row.backend);
+            let late = backend.expect("a known backend").1;
+            if waits && replica.attempts == 0 {
+                replica.due = Timestamp::from_millis(at.as_millis() + late);
+            } else if waits {
+                replica.due = replica.due.min(Timestamp::from_millis(at.as_millis() + 3_600_000));
+            }
+        }
+    }
+
+    fn die(&mut self, boot: BootId, at: Timestamp) {
+        self.living.remove(&boot);
+        self.dead.insert(boot);
+        for replica in self.replicas.values_mut().filter(|r| r.row.owner == Some(boot)) {
             let backend = self.backends.iter().find(|(totals, _)| totals.backend == replica.row.backend);
             let late = backend.expect("a known backend").1;
             replica.doom(Timestamp::from_millis(at.as_millis() + late));
@@ -150,8 +181,8 @@ impl Model {
             let mut taken = Vec::new();
             let wanted = usize::try_from(reserve.wanted).expect("small");
             for target in &reserve.targets {
-                let room =
-                    target.quota.is_none_or(|quota| m.charged(target.backend) + target.charge <= quota);
+                let room = !m.fleet.contains_key(&target.backend)
+                    && target.quota.is_none_or(|quota| m.charged(target.backend) + target.charge <= quota);
                 if taken.len() == wanted || !room {
                     continue;
                 }

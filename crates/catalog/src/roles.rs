@@ -4,9 +4,18 @@
 //! into the journal first, and where it stands there already, the recorded answer is given before any
 //! precondition is looked at. So a caller that got [`CatalogError::Unknown`] repeats the same call.
 
+mod expiry;
+mod fleet;
+pub(crate) mod instances;
+pub(crate) mod limits;
+mod moves;
+mod strays;
+
 use async_trait::async_trait;
 use types::{BackendName, BootId, BucketName, ChangeId, ManifestId, ReplicaId, Timestamp, UploadId};
 
+use self::instances::Instances;
+use self::limits::Limits;
 use crate::{
     AbortUpload, AddReplica, BackendId, BackendSpec, BucketId, CatalogError, CommitPart, CommitPut,
     Committed, CompleteUpload, Completed, CopyObject, CopyPart, CreateUpload, DeleteAnswer, DeleteObjects,
@@ -14,10 +23,21 @@ use crate::{
     ReplicaRow, Reserve, SetTags, Settled, Target, Totals, Upload, UploadsPage, UploadsQuery, Want,
 };
 
-/// All roles together.
-pub trait Catalog: Deployment + Objects + Writes + Uploads + Reaping + Ledger {}
+pub use expiry::Expiry;
+pub use fleet::{Fleet, FleetWork};
+pub use moves::Moves;
+pub use strays::Strays;
 
-impl<T: Deployment + Objects + Writes + Uploads + Reaping + Ledger> Catalog for T {}
+/// All roles together.
+pub trait Catalog:
+    Deployment + Objects + Writes + Uploads + Reaping + Ledger + Instances + Limits + FleetWork
+{
+}
+
+impl<T> Catalog for T where
+    T: Deployment + Objects + Writes + Uploads + Reaping + Ledger + Instances + Limits + FleetWork
+{
+}
 
 /// Who we are, and what the configuration names.
 #[async_trait]
@@ -27,7 +47,8 @@ pub trait Deployment: Send + Sync + 'static {
 
     /// Registers this start of the process as alive, before its first write. In a catalog that one process
     /// owns, every other boot is dead from here on: its `writing` replicas are doomed, and as their
-    /// requests may still arrive they settle only after their backend's late-arrival bound.
+    /// requests may still arrive they settle only after their backend's late-arrival bound. So do those that
+    /// waited for that already: by how much the clock was wrong until now, nobody knows.
     async fn begin_boot(&self, boot: BootId, at: Timestamp) -> Result<(), CatalogError>;
 
     /// The number of each bucket, in the order given; new ones are added. Others keep their objects.

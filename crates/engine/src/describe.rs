@@ -53,6 +53,44 @@ pub(crate) fn describe(
     says
 }
 
+/// The headers that stored bytes say of themselves.
+pub(crate) fn said_headers(says: &[MetadataEntry]) -> ObjectHeaders {
+    let said = |name: &str| {
+        let (_, value) = says.iter().find(|(known, _)| known == name)?;
+        text(value)
+    };
+    ObjectHeaders {
+        content_type: said("s3o-content-type"),
+        content_encoding: said("s3o-content-encoding"),
+        content_disposition: said("s3o-content-disposition"),
+        content_language: said("s3o-content-language"),
+        cache_control: said("s3o-cache-control"),
+        expires: said("s3o-expires"),
+        ..ObjectHeaders::default()
+    }
+}
+
+/// The user metadata that stored bytes say of themselves.
+pub(crate) fn said_user(says: &[MetadataEntry]) -> Metadata {
+    let user = says.iter().filter_map(|(name, value)| Some((name.strip_prefix("s3o-meta-")?, value)));
+    user.filter_map(|(name, value)| Some((text(name)?, text(value)?))).collect()
+}
+
+/// Reads what [`ascii`] wrote; `None` where it cannot have written it.
+fn text(encoded: &str) -> Option<String> {
+    let mut out = Vec::with_capacity(encoded.len());
+    let mut bytes = encoded.bytes();
+    while let Some(byte) = bytes.next() {
+        if byte != b'%' {
+            out.push(byte);
+            continue;
+        }
+        let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+        out.push(digit(bytes.next()?)? << 4 | digit(bytes.next()?)?);
+    }
+    String::from_utf8(out).ok()
+}
+
 /// Percent-encodes what a header cannot carry everywhere.
 fn ascii(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -93,6 +131,8 @@ mod tests {
         assert!(says.contains(&("s3o-content-type".to_owned(), "text/plain;%20charset=utf-8".to_owned())));
         assert!(says.contains(&("s3o-meta-name".to_owned(), "a%20b".to_owned())));
         assert!(!says.iter().any(|(name, _)| name == "s3o-incomplete"));
+        assert_eq!(said_headers(&says).content_type.as_deref(), Some("text/plain; charset=utf-8"));
+        assert_eq!(said_user(&says), [("name".to_owned(), "a b".to_owned())]);
     }
 
     #[test]

@@ -74,11 +74,16 @@ pub(crate) struct Shared {
     pub(crate) places: Vec<Place>,
     pub(crate) boot: BootId,
     pub(crate) settings: Settings,
+    /// The time that clients are told.
     pub(crate) clock: Clock,
+    /// The time for what has to last: it does not jump.
+    pub(crate) steady: Clock,
     pub(crate) ids: Ids,
     pub(crate) readers: Readers,
     pub(crate) abandoned: Abandoned,
     pub(crate) health: crate::health::Health,
+    pub(crate) troubles: crate::drain::Troubles,
+    pub(crate) stats: crate::stats::FleetStats,
     /// Wakes the reaper: something was doomed or given up.
     pub(crate) reap: Notify,
     budget: Arc<Semaphore>,
@@ -100,6 +105,8 @@ impl Engine {
                 readers: Readers::new(settings.read_guard_max),
                 abandoned: Abandoned::default(),
                 health: crate::health::Health::new(places.len()),
+                troubles: crate::drain::Troubles::default(),
+                stats: crate::stats::FleetStats::default(),
                 reap: Notify::new(),
                 budget: Arc::new(Semaphore::new(units)),
                 budget_units: u64::try_from(units).unwrap_or(u64::MAX),
@@ -107,6 +114,7 @@ impl Engine {
                 places,
                 boot,
                 settings,
+                steady: clock.steady(),
                 clock,
                 ids,
             }),

@@ -56,7 +56,7 @@ impl Engine {
 }
 
 /// A read under way.
-struct Reading {
+pub(crate) struct Reading {
     shared: Arc<Shared>,
     /// Holds back the reaper.
     _guard: ReadGuard,
@@ -85,7 +85,7 @@ struct SourceRead {
 }
 
 impl Reading {
-    fn new(
+    pub(crate) fn new(
         shared: Arc<Shared>,
         guard: ReadGuard,
         manifest: Option<ManifestId>,
@@ -97,7 +97,7 @@ impl Reading {
     }
 
     /// Waits for the first bytes, then gives the rest as a stream.
-    async fn open(mut self) -> Result<OpenedBody, EngineError> {
+    pub(crate) async fn open(mut self) -> Result<OpenedBody, EngineError> {
         let first = self.next().await?;
         let backend = self.backend();
         let first = stream::iter(first.map(Ok));
@@ -277,7 +277,7 @@ impl Shared {
 
     /// Notes that a replica holds wrong bytes or none, as long as its backend is the one that we know: where
     /// its marker is gone, the backend is missing, not the replica.
-    async fn suspect(&self, place: usize, replica: &ReplicaAt, why: &str) {
+    pub(crate) async fn suspect(&self, place: usize, replica: &ReplicaAt, why: &str) {
         let name = self.places[place].name();
         self.health.failed(place);
         if !self.marker_is_there(place).await {
@@ -291,7 +291,7 @@ impl Shared {
         }
     }
 
-    async fn marker_is_there(&self, place: usize) -> bool {
+    pub(crate) async fn marker_is_there(&self, place: usize) -> bool {
         let place = &self.places[place];
         let folder = format!("{}{}", place.grammar.reserved(), format::Marker::FOLDER);
         match place.backend.list(&folder, None).await {

@@ -143,7 +143,7 @@ impl Held {
 
     /// The outcome of a put that may have had its effect, or may still have it.
     pub(crate) fn unknown(&self, late_arrival: Duration) -> WriteOutcome {
-        WriteOutcome::Doomed { arrives_until: Some(self.shared.clock.now().plus(late_arrival)) }
+        WriteOutcome::Doomed { arrives_until: Some(self.shared.steady.now().plus(late_arrival)) }
     }
 
     /// The catalog has taken over: nothing is to be given up any more.

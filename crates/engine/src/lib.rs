@@ -10,28 +10,41 @@ mod conditions;
 mod copy;
 mod describe;
 mod digest;
+mod drain;
 mod engine;
 mod error;
 mod get;
 mod health;
 mod held;
 mod intake;
+mod lifecycle;
 mod list;
+mod moving;
 mod multipart;
 mod placement;
 mod put;
+mod quarantine;
 mod readers;
 mod reaper;
+mod rebalance;
+mod reconcile;
 mod remove;
+mod seen;
+mod stats;
 mod targets;
 mod window;
 mod words;
 mod write;
 
 pub use digest::{checksum_of, md5_of};
+pub use drain::DrainedPage;
 pub use engine::{Engine, Occupancy, Parts, Place};
 pub use error::{BodyFault, EngineError};
+pub use lifecycle::{Expired, ExpiryRule};
 pub use reaper::Step;
+pub use rebalance::{Balance, RebalancePlan, Rebalanced};
+pub use reconcile::{Found, Reconciling};
+pub use stats::FleetCounts;
 pub use words::{
     Algorithm, Bucket, CompleteUpload, CopyObject, CopyPart, CreateUpload, DeleteObjects, Expected,
     GetObject, Incoming, IncomingStream, ListedPart, Opened, OpenedBody, PutObject, PutPart, Read,

@@ -113,17 +113,23 @@ impl Shared {
         F: Future<Output = Result<T, CatalogError>>,
     {
         let mut pause = Duration::from_millis(20);
-        for _ in 1..REPEATS {
+        let mut lost = None;
+        for _ in 0..REPEATS {
+            if lost.is_some() {
+                runtime::sleep(pause).await;
+                pause *= 2;
+            }
             match transaction().await {
                 Err(CatalogError::Unknown(why)) => {
                     tracing::warn!(why, "the catalog's answer was lost, repeating the transaction");
-                    runtime::sleep(pause).await;
-                    pause *= 2;
+                    lost = Some(why);
                 }
+                // This time it did not happen; before, it may have.
+                Err(CatalogError::Unavailable(_)) if lost.is_some() => {}
                 answer => return answer,
             }
         }
-        transaction().await
+        Err(CatalogError::Unknown(lost.unwrap_or_default()))
     }
 
     /// Repeats a verb whose source changed under it.

@@ -83,7 +83,7 @@ impl Engine {
         let shared = &self.shared;
         let seen = shared.catalog.horizon();
         let due = shared.catalog.next_doomed(&shared.backend_ids()).await.ok().flatten();
-        let now = shared.clock.now();
+        let now = shared.steady.now();
         let pause = due.map_or(IDLE, |due| {
             let millis = due.as_millis().saturating_sub(now.as_millis());
             // What is due but held by a reader is looked at again soon, not at once.
@@ -109,7 +109,7 @@ impl Engine {
     /// # Errors
     /// Where the catalog does not answer.
     pub async fn expire_step(&self) -> Result<Step, CatalogError> {
-        let more = self.shared.expire(self.shared.clock.now()).await?;
+        let more = self.shared.expire(self.shared.steady.now()).await?;
         Ok(if more { Step::MoreWork } else { Step::Idle })
     }
 
@@ -126,7 +126,7 @@ impl Engine {
         let dissolving =
             shared.repeat(|| shared.catalog.dissolve_manifests(change, horizon, ENTRIES)).await?;
         let horizon = shared.oldest_read();
-        let now = shared.clock.now();
+        let now = shared.steady.now();
         let mut doomed = Vec::new();
         for place in &shared.places {
             // Each backend by itself: many that one cannot delete leave room for those of the others.
@@ -181,7 +181,7 @@ impl Shared {
             return Vec::new();
         };
         if !place.backend.profile().delete_frees {
-            let now = self.clock.now();
+            let now = self.steady.now();
             return replicas.iter().map(|replica| failed(replica, FREES_NOTHING, now)).collect();
         }
         let paths: Vec<ReplicaPath> = replicas.iter().map(|replica| replica.path.clone()).collect();
@@ -189,7 +189,7 @@ impl Shared {
             [path] => Ok(vec![place.backend.delete(path).await]),
             _ => place.backend.delete_many(&paths).await,
         };
-        let now = self.clock.now();
+        let now = self.steady.now();
         // The answer itself may have told.
         let frees = place.backend.profile().delete_frees;
         match answers {

@@ -46,6 +46,8 @@ pub struct Settings {
     pub completed_upload_kept: Duration,
     /// For how long a journal entry is kept for repeats.
     pub journal_kept: Duration,
+    /// For how long a stray waits for the operator before it is deleted.
+    pub quarantine_kept: Duration,
 }
 
 /// No object is larger than this: 1 PiB, far above what S3 knows. What a client announces is charged before
@@ -74,6 +76,7 @@ impl Default for Settings {
             read_guard_max: Duration::from_secs(15 * 60),
             completed_upload_kept: Duration::from_secs(24 * 3600),
             journal_kept: Duration::from_secs(3600),
+            quarantine_kept: Duration::from_secs(30 * 24 * 3600),
         }
     }
 }

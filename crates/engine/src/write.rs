@@ -67,7 +67,7 @@ impl Shared {
         }
     }
 
-    async fn candidates(&self) -> Result<Vec<Candidate>, EngineError> {
+    pub(crate) async fn candidates(&self) -> Result<Vec<Candidate>, EngineError> {
         // Only spreading looks at how full a backend is.
         let charged = match self.settings.strategy {
             Strategy::Pack => Vec::new(),

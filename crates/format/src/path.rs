@@ -69,6 +69,19 @@ impl PathGrammar {
         ReplicaPath::parse(&path).expect("a path that ends in two identifiers is not empty")
     }
 
+    /// The path of another replica of a blob, which lies at `path` in the grammar of `other`: named after the
+    /// same key, also where that was too long to be spelled. `None` where `path` is not in that grammar.
+    #[must_use]
+    pub fn beside(&self, other: &Self, path: &str, replica: ReplicaId) -> Option<ReplicaPath> {
+        let name = other.parse(path)?;
+        if let Some((bucket, key)) = &name.object {
+            return Some(self.replica(bucket, key, name.blob, replica));
+        }
+        let (named, _) = path.strip_prefix(&other.prefix)?.rsplit_once('~')?;
+        let path = format!("{}{named}~{}.{replica}", self.prefix, name.blob);
+        ReplicaPath::parse(&path).ok()
+    }
+
     /// Reads a path; `None` where it is not in the grammar.
     #[must_use]
     pub fn parse(&self, path: &str) -> Option<ReplicaName> {
@@ -193,6 +206,22 @@ mod tests {
         let name = PathGrammar::new("p/").parse(&path).unwrap();
         assert_eq!((name.blob, name.replica), ids());
         assert_eq!(name.object, None);
+    }
+
+    #[test]
+    fn another_replica_is_named_after_the_same_key() {
+        let (blob, _) = ids();
+        let another = ReplicaId::from_parts(Timestamp::from_millis(1_700_000_000_001), 3);
+        let (here, there) = (PathGrammar::new("p/"), PathGrammar::new("elsewhere/"));
+        for key in ["cat.jpg", "a//b", &"k".repeat(1024)] {
+            let path = there.beside(&here, &path_of(key), another).unwrap();
+            let name = there.parse(path.as_str()).unwrap();
+            assert_eq!((name.blob, name.replica), (blob, another));
+            let bucket = BucketName::parse("photos").unwrap();
+            let fresh = there.replica(&bucket, &ObjectKey::parse(key).unwrap(), blob, another);
+            assert_eq!(path, fresh, "as if it had been written there");
+        }
+        assert_eq!(there.beside(&here, "p/photos/cat.jpg", another), None);
     }
 
     #[test]

@@ -24,6 +24,9 @@ pub trait Director {
     /// How long to hold up what passes this point.
     fn pause(&self, point: &'static str) -> Pause;
 
+    /// Whether the transaction that is asked for cannot happen now.
+    fn refuses(&self) -> bool;
+
     /// Whether the answer of the transaction that just happened gets lost.
     fn loses_answer(&self) -> bool;
 }
@@ -48,6 +51,12 @@ pub fn is_on() -> bool {
     directed::is_on()
 }
 
+/// Whether a simulation lets the transaction that is asked for not happen.
+#[must_use]
+pub fn refuses() -> bool {
+    directed::refuses()
+}
+
 /// Whether a simulation loses the answer of the transaction that just happened.
 #[must_use]
 pub fn loses_answer() -> bool {
@@ -65,6 +74,11 @@ mod directed {
 
     #[inline(always)]
     pub(super) fn is_on() -> bool {
+        false
+    }
+
+    #[inline(always)]
+    pub(super) fn refuses() -> bool {
         false
     }
 
@@ -96,6 +110,10 @@ mod directed {
 
     pub(super) fn is_on() -> bool {
         DIRECTOR.with_borrow(Option::is_some)
+    }
+
+    pub(super) fn refuses() -> bool {
+        director().is_some_and(|director| director.refuses())
     }
 
     pub(super) fn loses_answer() -> bool {

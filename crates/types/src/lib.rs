@@ -6,12 +6,14 @@
 
 mod etag;
 mod ids;
+mod limit;
 mod names;
 mod range;
 mod time;
 
 pub use etag::{ETag, Md5};
 pub use ids::{BlobId, BootId, ChangeId, DeploymentId, ManifestId, ReplicaId, UploadId};
+pub use limit::{LimitKind, Period, Schedule, Span, Traffic};
 pub use names::{BackendName, BucketName, NameError, ObjectKey, ReplicaPath};
 pub use range::ByteRange;
 pub use time::Timestamp;

@@ -38,20 +38,18 @@ impl Cuts {
     pub fn apply(&self, plan: &mut Plan) {
         let mut kept: Vec<Vec<Option<crate::Op>>> =
             plan.clients.drain(..).map(|ops| ops.into_iter().map(Some).collect()).collect();
-        let (mut crashes, mut events) = (plan.crashes.clone(), plan.events.clone());
         for cut in &self.0 {
             match cut {
                 Cut::Client(client) => kept[*client].iter_mut().for_each(|op| *op = None),
                 Cut::Op(client, op) => kept[*client][*op] = None,
                 Cut::Fault(fault) => cut_fault(plan, *fault),
-                Cut::Crash(crash) => crashes[*crash].after_points = u64::MAX,
-                Cut::Event(event) => events[*event].at_ms = u64::MAX,
+                Cut::Crash(crash) => plan.crashes[*crash].after_points = u64::MAX,
+                Cut::Event(event) => plan.events[*event].at_ms = u64::MAX,
                 Cut::Shuffle => plan.shuffle = 0,
             }
         }
-        crashes.retain(|crash| crash.after_points < u64::MAX && !self.has(Fault::Crash));
-        events.retain(|event| event.at_ms < u64::MAX && !self.has(event.fault));
-        (plan.crashes, plan.events) = (crashes, events);
+        plan.crashes.retain(|crash| crash.after_points < u64::MAX && !self.has(Fault::Crash));
+        plan.events.retain(|event| event.at_ms < u64::MAX && !self.has(event.fault));
         plan.clients = kept.into_iter().map(|ops| ops.into_iter().flatten().collect()).collect();
     }
 
@@ -84,6 +82,9 @@ fn cut_fault(plan: &mut Plan, fault: Fault) {
     }
     if fault == Fault::CatalogAnswerLost {
         plan.catalog_loses = 0;
+    }
+    if fault == Fault::CatalogUnavailable {
+        plan.catalog_refuses = 0;
     }
     if fault == Fault::ClockSkew {
         plan.crashes.iter_mut().for_each(|crash| crash.skew_ms = 0);

@@ -80,6 +80,8 @@ faults! {
     Vanish = "vanish",
     /// The catalog's answer is lost, and what was asked for happened.
     CatalogAnswerLost = "catalog-answer-lost",
+    /// The catalog has no room, or cannot be reached: nothing happens.
+    CatalogUnavailable = "catalog-unavailable",
     /// The process is killed at some await point.
     Crash = "crash",
     /// The clock of the next process is wrong.

@@ -23,6 +23,8 @@ pub enum Law {
     Quota,
     /// The ledger is what lies on the providers.
     NothingForgotten,
+    /// What was begun or doomed comes to an end.
+    Settled,
     /// Memory stays within its budget, and no queue is left over.
     Bounded,
     /// What is asked is answered in bounded time, and works when all is well.
@@ -78,7 +80,7 @@ fn judge_ledger(world: &World, provider: &Provider, rows: Vec<&ReplicaRow>) {
             // Where deletes free nothing, a doomed replica stays charged until the operator acts.
             ReplicaState::Doomed if provider.hides() => {}
             state => world.violate(
-                Law::NothingForgotten,
+                Law::Settled,
                 format!("replica {} at {} on {name} is {state:?} for ever", row.replica, row.path),
             ),
         }
@@ -103,7 +105,7 @@ async fn judge_charge(world: &World, catalog: &dyn Catalog, provider: &Provider,
         );
     } else if charged > billed + lost && !provider.hides() {
         let what = format!("backend {index} is charged for {charged} bytes and bills {billed}");
-        world.violate(Law::NothingForgotten, what);
+        world.violate(Law::Settled, what);
     }
 }
 

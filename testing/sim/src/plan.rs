@@ -34,6 +34,8 @@ pub struct Plan {
     pub events: Vec<Event>,
     /// In how many of a thousand transactions the answer is lost.
     pub catalog_loses: u64,
+    /// In how many of a thousand transactions the catalog is not available.
+    pub catalog_refuses: u64,
     /// How strongly tasks are shuffled: in how many of a hundred points one is held up.
     pub shuffle: u64,
 }
@@ -227,6 +229,7 @@ impl Plan {
             && self.crashes.is_empty()
             && self.events.is_empty()
             && self.catalog_loses == 0
+            && self.catalog_refuses == 0
     }
 }
 
@@ -260,6 +263,7 @@ impl Draw {
             crashes,
             events,
             catalog_loses: if calm || !self.one_in(3) { 0 } else { 5 + self.below(60) },
+            catalog_refuses: if calm || !self.one_in(6) { 0 } else { 5 + self.below(60) },
             shuffle: *self.pick(&[10, 40, 70]),
         }
     }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use backend::{Backend, Retry, RetryOptions, Timeout, TimeoutOptions};
-use catalog::sqlite::{MemoryFile, Sqlite};
+use catalog::sqlite::{MemoryFile, Options, Sqlite};
 use catalog::{BackendSpec, Catalog, Deployment};
 use engine::{Bucket, Engine, Parts, Place, Settings, Strategy};
 use format::PathGrammar;
@@ -52,8 +52,9 @@ impl Process {
         let clock = Clock::simulated(true_now);
         clock.set_skew_ms(skew_ms);
         let chance = Chance::seeded(world.plan.seed.wrapping_mul(0x9e37_79b9) ^ (life << 40));
-        let ids = Ids::new(clock.clone(), chance.clone());
-        let catalog = Arc::new(file.open().unwrap());
+        let ids = Ids::new(clock.steady(), chance.clone());
+        let options = Options { clock: clock.clone(), ..Options::default() };
+        let catalog = Arc::new(file.open_with(options).unwrap());
         let boot = ids.boot();
         // A start goes on until the catalog answers.
         let specs: Vec<BackendSpec> = world.plan.backends.iter().zip(providers).map(spec).collect();
@@ -171,7 +172,7 @@ where
     loop {
         match ask().await {
             Ok(answer) => return answer,
-            Err(catalog::CatalogError::Unknown(_)) => {}
+            Err(catalog::CatalogError::Unknown(_) | catalog::CatalogError::Unavailable(_)) => {}
             Err(error) => panic!("a process cannot start: {error}"),
         }
     }

@@ -80,15 +80,23 @@ impl Director for Directed {
         self.0.pause(point)
     }
 
+    fn refuses(&self) -> bool {
+        self.happens(self.0.plan.catalog_refuses, Fault::CatalogUnavailable)
+    }
+
     fn loses_answer(&self) -> bool {
-        let lost = !self.0.is_calm()
-            && !self.0.is_killed()
-            && self.0.plan.catalog_loses > 0
-            && self.0.chance.below(1_000) < self.0.plan.catalog_loses;
-        if lost {
-            self.0.count(Fault::CatalogAnswerLost);
+        self.happens(self.0.plan.catalog_loses, Fault::CatalogAnswerLost)
+    }
+}
+
+impl Directed {
+    fn happens(&self, odds: u64, fault: Fault) -> bool {
+        let world = &self.0;
+        let happens = odds > 0 && !world.is_calm() && !world.is_killed() && world.chance.below(1_000) < odds;
+        if happens {
+            world.count(fault);
         }
-        lost
+        happens
     }
 }
 

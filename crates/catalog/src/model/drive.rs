@@ -1,5 +1,7 @@
 //! The property: whatever is done in whatever order, a catalog and the model answer alike.
 
+mod limits;
+
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -9,15 +11,16 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use types::{BackendName, ByteRange, ETag, ObjectKey, ReplicaId, Timestamp, UploadId};
 
+use self::limits::{LimitOp, limit_ops};
 use super::{Model, Phase};
 use crate::sqlite::Sqlite;
 use crate::suite::World;
 use crate::suite::world::{Reserved, blocks, decide, key, md5, now, state};
 use crate::{
-    AbortUpload, BackendTotals, CatalogError, Client, CommitPut, CompleteUpload, CopyObject, CopyPart,
-    DeleteObjects, Fate, ListPosition, ListQuery, ListedUpload, MatchTags, NewBlob, Object, ObjectHeaders,
-    PartsQuery, Piece, Precondition, Refusal, ReplicaState, Reserve, ReserveFor, SetTags, Settled,
-    SettledOutcome, UploadsQuery, Want, WriteOutcome,
+    AbortUpload, BackendTotals, CatalogError, Client, CommitMove, CommitPut, CompleteUpload, CopyObject,
+    CopyPart, DeleteObjects, ExpiredQuery, Fate, ListPosition, ListQuery, ListedUpload, MatchTags, NewBlob,
+    Object, ObjectHeaders, PartsQuery, Piece, Precondition, Refusal, ReplicaState, Reserve, ReserveFor,
+    RestoreQuarantined, Retire, SetTags, Settled, SettledOutcome, Stray, UploadsQuery, Want, WriteOutcome,
 };
 
 const KEYS: [&str; 10] = ["a", "a/", "a/b", "a/b/c", "a/c", "b", "b//", "ä/x", "a\0", "a0"];
@@ -43,9 +46,16 @@ enum Op {
     Abort { upload: u8 },
     Reap { minutes: u8, fail: u8 },
     Suspect { replica: u8 },
+    Drain { backend: u8 },
+    Retire { replica: u8, least: u32, except: u8 },
+    Move { replica: u8, ends: u8 },
+    Quarantine { backend: u8, of_living: u8 },
+    Judge { replica: u8, key: u8, what: u8 },
+    Expire { prefix: u8, young: bool, tagged: bool, spoilt: u8 },
     Reboot,
     Repeat,
     List { prefix: u8, delimiter: u8, after: u8, limit: u8 },
+    Limit(LimitOp),
 }
 
 fn ops() -> impl Strategy<Value = Vec<Op>> {
@@ -69,8 +79,17 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         1 => any::<u8>().prop_map(|upload| Op::Abort { upload }),
         3 => (0..3_u8, any::<u8>()).prop_map(|(minutes, fail)| Op::Reap { minutes, fail }),
         1 => any::<u8>().prop_map(|replica| Op::Suspect { replica }),
+        1 => any::<u8>().prop_map(|backend| Op::Drain { backend }),
+        2 => (any::<u8>(), 0..3_u32, 0..8_u8).prop_map(
+            |(replica, least, except)| Op::Retire { replica, least, except }),
+        2 => (any::<u8>(), any::<u8>()).prop_map(|(replica, ends)| Op::Move { replica, ends }),
+        1 => (0..3_u8, any::<u8>()).prop_map(|(backend, of_living)| Op::Quarantine { backend, of_living }),
+        1 => (any::<u8>(), 0..10_u8, 0..3_u8).prop_map(|(replica, key, what)| Op::Judge { replica, key, what }),
+        1 => (0..12_u8, any::<bool>(), any::<bool>(), any::<u8>()).prop_map(
+            |(prefix, young, tagged, spoilt)| Op::Expire { prefix, young, tagged, spoilt }),
         1 => Just(Op::Reboot),
         2 => Just(Op::Repeat),
+        8 => limit_ops().prop_map(Op::Limit),
         4 => (0..12_u8, 0..4_u8, 0..24_u8, 0..6_u8).prop_map(
             |(prefix, delimiter, after, limit)| Op::List { prefix, delimiter, after, limit }),
     ];
@@ -125,7 +144,8 @@ impl Drive {
             };
             (totals, crate::suite::world::LATE_MS)
         });
-        let model = Model { backends: backends.collect(), boots: vec![w.boot], ..Model::default() };
+        let mut model = Model { backends: backends.collect(), ..Model::default() };
+        model.join(w.boot, now()).unwrap();
         Self { w, model, clock: now(), uploads: Vec::new(), revisions: BTreeMap::new(), last: None }
     }
 
@@ -236,16 +256,154 @@ impl Drive {
                 self.model.mark_suspect(*replica);
                 self.w.catalog.mark_suspect(self.w.ids.change(), *replica, "why").await.unwrap();
             }
+            Op::Drain { backend } => self.drain(*backend).await,
+            Op::Retire { replica, least, except } => self.retire(*replica, *least, *except).await,
+            Op::Move { replica, ends } => self.make_another(*replica, *ends).await,
+            Op::Quarantine { backend, of_living } => self.quarantine(*backend, *of_living).await,
+            Op::Judge { replica, key: at, what } => {
+                self.judge(*replica, key(KEYS[usize::from(*at)]), *what).await;
+            }
+            Op::Expire { prefix, young, tagged, spoilt } => {
+                self.expire(*prefix, *young, *tagged, *spoilt).await;
+            }
             Op::Reboot => {
                 self.w.boot = self.w.ids.boot();
                 self.model.begin_boot(self.w.boot, self.clock);
                 self.w.catalog.begin_boot(self.w.boot, self.clock).await.unwrap();
             }
             Op::Repeat => self.repeat().await,
+            Op::Limit(op) => self.limit_step(op).await,
             Op::List { prefix, delimiter, after, limit } => {
                 self.list(*prefix, *delimiter, *after, u32::from(*limit)).await;
             }
         }
+    }
+
+    /// Starts a drain, or cancels it: mostly the latter, or soon nothing would have room.
+    async fn drain(&mut self, backend: u8) {
+        let id = self.w.backends[usize::from(backend % 3)];
+        if backend < 90 {
+            self.model.start_drain(id);
+            return self.w.catalog.start_drain(id, now()).await.unwrap();
+        }
+        for id in self.w.backends.clone() {
+            assert_eq!(self.w.catalog.cancel_drain(id).await.unwrap(), self.model.cancel_drain(id));
+        }
+    }
+
+    async fn retire(&mut self, replica: u8, least: u32, except: u8) {
+        let known: Vec<ReplicaId> = self.model.replicas.keys().copied().collect();
+        let Some(replica) = pick(&known, replica) else { return };
+        let excepted = (0..3).filter(|at| except >> at & 1 == 1).map(|at| self.w.backends[at]);
+        let except = excepted.collect();
+        let retire = Retire { change: self.w.ids.change(), replica: *replica, least, except };
+        let model = self.model.retire(&retire);
+        for _ in 0..2 {
+            let made = self.w.catalog.retire_replica(retire.clone()).await.unwrap();
+            assert_eq!(made, model, "the same answer to the same change");
+        }
+    }
+
+    /// Makes one more replica of a blob, or is let down halfway.
+    async fn make_another(&mut self, replica: u8, ends: u8) {
+        let known: Vec<_> = self.model.replicas.values().map(|r| r.row.blob).collect();
+        let Some(blob) = pick(&known, replica).copied() else { return };
+        let targets: Vec<_> = (0..3).map(|backend| self.w.target(blob, backend, 11, Some(QUOTA))).collect();
+        let model = self.model.reserve_move(blob, self.w.boot, &targets);
+        let reserved = self.w.catalog.reserve_move(blob, self.w.boot, targets).await;
+        let Some((taken, expected)) = alike("reserve a move", reserved, model) else { return };
+        assert_eq!(taken.as_ref().map(|target| target.replica), expected);
+        let Some(target) = taken else { return };
+        if ends < 40 {
+            // Its owner is never heard of again.
+            return;
+        }
+        let outcome = WriteOutcome::Doomed { arrives_until: None };
+        let fates = vec![Fate { replica: target.replica, outcome }];
+        if ends < 80 {
+            self.model.give_up(self.w.boot, &fates);
+            return self.w.catalog.let_go(self.w.boot, fates).await.unwrap();
+        }
+        let commit = CommitMove {
+            change: self.w.ids.change(),
+            owner: self.w.boot,
+            blob,
+            replica: target.replica,
+            version: None,
+        };
+        let model = self.model.commit_move(&commit);
+        alike("commit a move", self.w.catalog.commit_move(commit).await, model);
+    }
+
+    /// Finds a stray: of a blob that nobody knows, or of one that is there.
+    async fn quarantine(&mut self, backend: u8, of_living: u8) {
+        let known: Vec<_> = self.model.replicas.values().map(|r| r.row.blob).collect();
+        let blob = match pick(&known, of_living) {
+            Some(blob) if of_living < 100 => *blob,
+            _ => self.w.ids.blob(),
+        };
+        let target = self.w.target(blob, usize::from(backend), 9, None);
+        let stray =
+            Stray { replica: target.replica, blob, path: target.path, size: 7, charge: target.charge };
+        let (strays, until) = (vec![stray], now().plus(Duration::from_mins(u64::from(of_living % 4))));
+        let model = self.model.quarantine(target.backend, &strays, until);
+        let change = self.w.ids.change();
+        let made = self.w.catalog.quarantine(change, target.backend, strays, until).await.unwrap();
+        assert_eq!(made, model);
+    }
+
+    /// The operator restores a replica, or deletes it; or its time is over.
+    async fn judge(&mut self, replica: u8, key: ObjectKey, what: u8) {
+        let known: Vec<ReplicaId> = self.model.replicas.keys().copied().collect();
+        let Some(replica) = pick(&known, replica).copied() else { return };
+        let (catalog, change) = (&self.w.catalog, self.w.ids.change());
+        if what == 0 {
+            let made = catalog.doom_quarantined(change, vec![replica]).await.unwrap();
+            assert_eq!(made, self.model.doom_quarantined(&[replica], None));
+        } else if what == 1 {
+            let made = catalog.expire_quarantined(change, self.clock, 1000).await.unwrap();
+            assert_eq!(made, self.model.doom_quarantined(&[], Some(self.clock)));
+        } else {
+            let (bucket, blocks) = (self.w.bucket, blocks(7));
+            let state = state(7);
+            let restore =
+                RestoreQuarantined { change, replica, bucket, key, state, md5: md5(7), blocks, wanted: 2 };
+            let model = self.model.restore(&restore);
+            let made = catalog.restore_quarantined(restore).await;
+            let Some((made, expected)) = alike("restore", made, model) else { return };
+            self.rises(&made.object, false);
+            assert_eq!(Object { revision: 0, ..made.object }, expected);
+        }
+    }
+
+    /// Expires what is old enough, in pages of three rows; some of it as it was before it changed.
+    async fn expire(&mut self, prefix: u8, young: bool, tagged: bool, spoilt: u8) {
+        let mut query = ExpiredQuery {
+            bucket: self.w.bucket,
+            prefix: KEYS.get(usize::from(prefix)).map_or(String::new(), |key| (*key).to_owned()),
+            tags: if tagged { vec![("0".to_owned(), "v".to_owned())] } else { Vec::new() },
+            before: if young { now() } else { now().plus(Duration::from_secs(1)) },
+            after: None,
+            rows_max: 3,
+        };
+        let expected = self.model.expired(&query);
+        let mut seen = Vec::new();
+        loop {
+            let page = self.w.catalog.expired(&query).await.unwrap();
+            seen.extend(page.objects);
+            query.after = page.next;
+            if query.after.is_none() {
+                break;
+            }
+        }
+        assert_eq!(seen, expected);
+        for (at, object) in seen.iter_mut().enumerate().filter(|(at, _)| spoilt >> (at % 8) & 1 == 1) {
+            object.change = if at % 2 == 0 { self.w.ids.change() } else { object.change };
+        }
+        let model = self.model.expire(self.w.bucket, &seen);
+        let change = self.w.ids.change();
+        let made = self.w.catalog.expire_objects(change, self.w.bucket, seen).await.unwrap();
+        assert_eq!(made, model);
     }
 
     async fn put(&mut self, key: ObjectKey, sizes: &[u8], factor: u32, guard: u8, fates: u8, call: u8) {
@@ -465,6 +623,7 @@ impl Drive {
         let rows = catalog.replicas(None, 10_000).await.unwrap();
         assert_eq!(rows, self.model.replicas.values().map(|r| r.row.clone()).collect::<Vec<_>>());
         assert_eq!(catalog.totals().await.unwrap(), self.model.totals());
+        assert_eq!(catalog.drains().await.unwrap(), self.model.drains(now()));
         for name in KEYS {
             let key = key(name);
             let found = catalog.locate(self.w.bucket, &key, Want::Whole).await.unwrap();
@@ -477,6 +636,7 @@ impl Drive {
             assert_eq!(found.pieces, self.pieces(expected));
         }
         self.compare_uploads().await;
+        self.compare_limits().await;
     }
 
     fn pieces(&self, object: &Object) -> Vec<Piece> {

@@ -154,6 +154,25 @@ const RULES: &[(&str, &str)] = &[
          LEFT JOIN uploads AS u ON u.upload = p.upload WHERE COALESCE(u.state, -1) <> 0",
     ),
     (
+        "a grant has a living owner",
+        "/* audit */ SELECT 'a grant of ' || g.backend || ' to ' || hex(g.owner) FROM grants AS g
+         LEFT JOIN instances AS i ON i.boot = g.owner WHERE COALESCE(i.alive, 0) = 0",
+    ),
+    (
+        "a limit's sums cover its grants",
+        "/* audit */ WITH summed AS (SELECT backend, kind, period,
+             SUM(CASE traffic WHEN 0 THEN granted ELSE 0 END) AS gc, SUM(CASE traffic WHEN 1 THEN granted ELSE 0 END) AS gm,
+             SUM(CASE traffic WHEN 0 THEN spent ELSE 0 END) AS sc, SUM(CASE traffic WHEN 1 THEN spent ELSE 0 END) AS sm
+             FROM grants GROUP BY backend, kind, period)
+         SELECT 'limit ' || s.kind || ' of ' || s.backend FROM summed AS s
+         LEFT JOIN limits AS l ON l.backend = s.backend AND l.kind = s.kind AND l.period = s.period
+         WHERE COALESCE(l.granted_client, -1) < s.gc OR COALESCE(l.granted_maintenance, -1) < s.gm
+             OR COALESCE(l.spent_client, -1) < s.sc OR COALESCE(l.spent_maintenance, -1) < s.sm
+         UNION ALL SELECT 'limit ' || kind || ' of ' || backend || ' is overspent' FROM limits
+         WHERE spent_client > granted_client OR spent_maintenance > granted_maintenance
+             OR spent_client < 0 OR spent_maintenance < 0",
+    ),
+    (
         "the counters are ahead of all that they numbered",
         "/* audit */ SELECT 'sequence ' || c.sequence || ', doomed_seq ' || c.doomed_seq FROM counters AS c
          WHERE c.sequence < COALESCE((SELECT MAX(seq) FROM journal), 0)

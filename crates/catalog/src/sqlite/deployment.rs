@@ -6,8 +6,8 @@ use types::{BootId, BucketName, Timestamp};
 
 use super::rows::{int, millis};
 use super::writer::Tx;
-use super::{Sqlite, replicas};
-use crate::{BackendId, BackendSpec, BucketId, CatalogError, Deployment, Identity, Refusal};
+use super::{Sqlite, instances, replicas};
+use crate::{BackendId, BackendSpec, BucketId, CatalogError, Deployment, Identity};
 
 #[async_trait]
 impl Deployment for Sqlite {
@@ -31,15 +31,9 @@ impl Deployment for Sqlite {
 }
 
 fn begin_boot(tx: &mut Tx<'_>, boot: BootId, at: Timestamp) -> Result<(), CatalogError> {
-    tx.execute("UPDATE instances SET alive = 0 WHERE boot <> ?1", params![boot.to_bytes()])?;
-    tx.execute(
-        "INSERT OR IGNORE INTO instances (boot, alive, began) VALUES (?1, 1, ?2)",
-        params![boot.to_bytes(), millis(at)],
-    )?;
-    if tx.check_alive(boot).is_err() {
-        return Err(Refusal::Changed("the boot").into());
-    }
-    replicas::doom_all_of_others(tx, boot, at)
+    instances::outlive(tx, boot, at)?;
+    replicas::wait_anew(tx, at)?;
+    instances::join(tx, boot, at)
 }
 
 fn bucket_id(tx: &Tx<'_>, name: &BucketName, at: Timestamp) -> Result<BucketId, CatalogError> {

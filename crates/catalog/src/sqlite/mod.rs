@@ -8,10 +8,15 @@ mod completion;
 mod content;
 mod deployment;
 mod edits;
+mod expiry;
 mod faults;
+mod fleet;
+mod instances;
 mod journal;
 mod ledger;
+mod limits;
 mod list;
+mod moves;
 mod objects;
 mod open;
 mod readers;
@@ -19,6 +24,7 @@ mod reaping;
 mod replicas;
 mod rows;
 mod schema;
+mod strays;
 mod uploads;
 mod walk;
 mod writer;
@@ -31,6 +37,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use runtime::Clock;
 use rusqlite::{CachedStatement, Connection};
 use tokio::sync::Semaphore;
 
@@ -53,6 +60,8 @@ pub struct Sqlite {
     scans: Semaphore,
     horizon: Arc<AtomicU64>,
     identity: Identity,
+    /// The catalog's time.
+    clock: Clock,
 }
 
 impl std::fmt::Debug for Sqlite {

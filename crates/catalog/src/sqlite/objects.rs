@@ -232,7 +232,8 @@ fn count_parts(conn: &Connection, manifest: ManifestId) -> Result<Option<u32>, C
         .optional()?)
 }
 
-fn whole_blob(conn: &Connection, blob: BlobId) -> Result<Vec<Piece>, CatalogError> {
+/// A whole blob as a reader needs it.
+pub(super) fn whole_blob(conn: &Connection, blob: BlobId) -> Result<Vec<Piece>, CatalogError> {
     let source = source(conn, blob)?;
     let whole = ByteRange::whole(source.size);
     Ok(vec![source.into_piece(whole, 0)])

@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use runtime::Clock;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, params};
 use tokio::sync::Semaphore;
@@ -45,12 +46,15 @@ pub struct Options {
     /// Called when a commit failed in a way that leaves unknown what is on the disk. By default the process
     /// ends here.
     pub on_fatal: OnFatal,
+    /// The catalog's time.
+    pub clock: Clock,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        let ids = runtime::Ids::new(runtime::Clock::system(), runtime::Chance::from_os());
-        Self { when_held: WhenHeld::Fail, deployment: ids.deployment(), on_fatal: Arc::new(end_process) }
+        let clock = Clock::system();
+        let deployment = runtime::Ids::new(clock.clone(), runtime::Chance::from_os()).deployment();
+        Self { when_held: WhenHeld::Fail, deployment, on_fatal: Arc::new(end_process), clock }
     }
 }
 
@@ -131,7 +135,15 @@ impl Sqlite {
     /// # Errors
     /// Where SQLite has no memory.
     pub fn in_memory() -> Result<Self, OpenError> {
-        MemoryFile::new(Options::default().deployment)?.open()
+        Self::in_memory_with(Options::default())
+    }
+
+    /// The same with options, as far as they concern memory.
+    ///
+    /// # Errors
+    /// Where SQLite has no memory.
+    pub fn in_memory_with(options: Options) -> Result<Self, OpenError> {
+        MemoryFile::new(options.deployment)?.open_with(options)
     }
 }
 
@@ -155,13 +167,13 @@ impl MemoryFile {
         Ok(Self { conn: Arc::new(Mutex::new(conn)) })
     }
 
-    /// Opens it. Whoever had it open before has to be gone.
+    /// Opens it, with options as far as they concern memory. Whoever had it open before has to be gone.
     ///
     /// # Errors
     /// Where what it holds cannot be read.
-    pub fn open(&self) -> Result<Sqlite, OpenError> {
+    pub fn open_with(&self, options: Options) -> Result<Sqlite, OpenError> {
         let readers = Readers::Memory(Arc::clone(&self.conn));
-        assemble(Arc::clone(&self.conn), readers, Arc::new(end_process))
+        assemble(Arc::clone(&self.conn), readers, options)
             .map_err(|error| database(Path::new(":memory:"), error))
     }
 }
@@ -213,8 +225,7 @@ fn open_locked(path: &Path, lock: File, options: &Options) -> Result<Sqlite, Ope
     let done = usize::try_from(meta(&conn, "schema_minor").map_err(fail)?).unwrap_or(0);
     schema::migrate(&mut conn, done).map_err(fail)?;
     let readers = Readers::File { path: path.to_owned(), idle: Mutex::default(), _lock: lock };
-    assemble(Arc::new(Mutex::new(conn)), readers, Arc::clone(&options.on_fatal))
-        .map_err(|error| database(path, error))
+    assemble(Arc::new(Mutex::new(conn)), readers, options.clone()).map_err(|error| database(path, error))
 }
 
 /// Whether there is a database. An empty file is none, as SQLite sees it.
@@ -292,7 +303,7 @@ pub(super) fn stable_plans(conn: &Connection) -> rusqlite::Result<()> {
 fn assemble(
     conn: Arc<Mutex<Connection>>,
     readers: Readers,
-    on_fatal: OnFatal,
+    options: Options,
 ) -> Result<Sqlite, CatalogError> {
     let identity = {
         let conn = conn.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -302,8 +313,9 @@ fn assemble(
         Identity { deployment: DeploymentId::from_bytes(deployment), epoch }
     };
     let horizon = Arc::new(AtomicU64::new(0));
-    let writer = Writer::start(conn, Arc::clone(&horizon), on_fatal)?;
-    Ok(Sqlite { writer, readers: Arc::new(readers), scans: Semaphore::new(SCANS_MAX), horizon, identity })
+    let writer = Writer::start(conn, Arc::clone(&horizon), options.on_fatal)?;
+    let (readers, scans, clock) = (Arc::new(readers), Semaphore::new(SCANS_MAX), options.clock);
+    Ok(Sqlite { writer, readers, scans, horizon, identity, clock })
 }
 
 fn meta(conn: &Connection, name: &str) -> rusqlite::Result<i64> {

@@ -9,13 +9,14 @@ use crate::journal::{self, Entry, Item};
 use crate::{BackendId, CatalogError, Fate, Refusal, Target, WriteOutcome};
 
 /// A replica whose bytes can be deleted at once.
-const AT_ONCE: i64 = 0;
+pub(super) const AT_ONCE: i64 = 0;
 
-/// Charges a target to its backend, where the quota, and at last a number of 63 bits, has room.
+/// Charges a target to its backend, where the quota, and at last a number of 63 bits, has room. One that
+/// drains has none.
 pub(super) fn charge(tx: &Tx<'_>, target: &Target) -> Result<bool, CatalogError> {
     let changed = tx.execute(
         "UPDATE backends SET charged = charged + ?2 WHERE id = ?1 AND charged <= 9223372036854775807 - ?2 \
-         AND (?3 IS NULL OR charged + ?2 <= ?3)",
+         AND (?3 IS NULL OR charged + ?2 <= ?3) AND drain_since IS NULL",
         params![target.backend.0, int(target.charge), target.quota.map(int)],
     )?;
     Ok(changed == 1)
@@ -166,15 +167,15 @@ pub(super) fn doom_blob(tx: &mut Tx<'_>, blob: BlobId, entry: &mut Entry<'_>) ->
     Ok(())
 }
 
-/// Every replica that another boot was writing is doomed; its bytes may still arrive for a while.
-pub(super) fn doom_all_of_others(tx: &mut Tx<'_>, boot: BootId, at: Timestamp) -> Result<(), CatalogError> {
+/// Every replica that a boot was writing is doomed; its bytes may still arrive for a while.
+pub(super) fn doom_all_of(tx: &mut Tx<'_>, owner: BootId, at: Timestamp) -> Result<(), CatalogError> {
     let found: Vec<(Charged, i64)> = tx
         .stmt(
             "SELECT r.replica, r.backend, r.charged, b.late_arrival_ms \
              FROM replicas AS r INDEXED BY replicas_writing CROSS JOIN backends AS b ON b.id = r.backend \
-             WHERE r.state = 0 AND r.owner <> ?1",
+             WHERE r.state = 0 AND r.owner = ?1",
         )?
-        .query_map(params![boot.to_bytes()], |row| Ok((Charged::read(row)?, row.get(3)?)))?
+        .query_map(params![owner.to_bytes()], |row| Ok((Charged::read(row)?, row.get(3)?)))?
         .collect::<rusqlite::Result<_>>()?;
     for (row, late_ms) in found {
         let due = millis(at).saturating_add(late_ms);
@@ -183,20 +184,43 @@ pub(super) fn doom_all_of_others(tx: &mut Tx<'_>, boot: BootId, at: Timestamp) -
     Ok(())
 }
 
+/// The longest wait before a delete that failed is tried again, as far as a new process believes an old one's clock.
+const RETRY_MS_MAX: i64 = 3_600_000;
+
+/// A new process cannot know how wrong the clock was by which the one before said until when bytes may arrive: who
+/// waits for that waits the whole bound anew, and nobody waits for a time that only a wrong clock can have meant.
+pub(super) fn wait_anew(tx: &Tx<'_>, at: Timestamp) -> Result<(), CatalogError> {
+    let backends: Vec<i64> = tx
+        .stmt("SELECT id FROM backends ORDER BY id")?
+        .query_map([], |row| row.get(0))?
+        .collect::<rusqlite::Result<_>>()?;
+    for backend in backends {
+        tx.execute(
+            "UPDATE replicas INDEXED BY replicas_doomed SET next_attempt = CASE WHEN attempts > 0 \
+             THEN MIN(next_attempt, ?2 + ?3) \
+             ELSE ?2 + (SELECT late_arrival_ms FROM backends WHERE id = ?1) END \
+             WHERE state = 3 AND backend = ?1 AND next_attempt > 0",
+            params![backend, millis(at), RETRY_MS_MAX],
+        )?;
+    }
+    Ok(())
+}
+
 /// A replica with what is charged for it.
-struct Charged {
-    replica: ReplicaId,
-    backend: i64,
-    charged: i64,
+pub(super) struct Charged {
+    pub(super) replica: ReplicaId,
+    pub(super) backend: i64,
+    pub(super) charged: i64,
 }
 
 impl Charged {
-    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+    pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
         Ok(Self { replica: ReplicaId::from_bytes(row.get(0)?), backend: row.get(1)?, charged: row.get(2)? })
     }
 }
 
-fn doom(
+/// `leaves` -> `doomed`. The blob's count of live replicas is the caller's.
+pub(super) fn doom(
     tx: &mut Tx<'_>,
     row: Charged,
     leaves: i64,

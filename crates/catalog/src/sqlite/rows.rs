@@ -12,6 +12,7 @@ pub(super) const WRITING: i64 = 0;
 pub(super) const LIVE: i64 = 1;
 pub(super) const SUSPECT: i64 = 2;
 pub(super) const DOOMED: i64 = 3;
+pub(super) const QUARANTINED: i64 = 4;
 
 /// A count or size as SQLite holds it. What exceeds 63 bits is no number that we could meet.
 pub(super) fn int(value: u64) -> i64 {
@@ -157,7 +158,7 @@ pub(super) fn replica_state(number: i64) -> rusqlite::Result<ReplicaState> {
         LIVE => ReplicaState::Live,
         SUSPECT => ReplicaState::Suspect,
         DOOMED => ReplicaState::Doomed,
-        4 => ReplicaState::Quarantined,
+        QUARANTINED => ReplicaState::Quarantined,
         other => return Err(rusqlite::Error::IntegralValueOutOfRange(0, other)),
     })
 }

@@ -3,6 +3,9 @@
 //! A step, once released, is never changed; a new one is added behind it and only adds. So the previous
 //! release keeps running on the new schema.
 
+mod fleet;
+mod limits;
+
 use rusqlite::{Connection, params};
 
 /// "S3OC": marks a file as ours.
@@ -11,7 +14,7 @@ pub(super) const APPLICATION_ID: i32 = 0x5333_4f43;
 pub(super) const MAJOR: i64 = 1;
 
 /// The steps; the number of a step is its place, from 1.
-pub(super) const STEPS: &[&str] = &[STEP_1];
+pub(super) const STEPS: &[&str] = &[STEP_1, limits::STEP, fleet::STEP];
 
 /// Runs the steps behind `done`, each in a transaction of its own.
 pub(super) fn migrate(conn: &mut Connection, done: usize) -> rusqlite::Result<()> {

@@ -57,6 +57,9 @@ impl Writer {
         F: FnOnce(&mut Tx<'_>) -> Result<T, CatalogError> + Send + 'static,
     {
         simulation::point("catalog.write").await;
+        if simulation::refuses() {
+            return Err(CatalogError::Unavailable("a simulation let it not happen".to_owned()));
+        }
         let (reply, answer) = oneshot::channel();
         let job = Box::new(Work { work: Some(work), result: None, reply });
         let queue = self.queue.as_ref().expect("the queue is there until the drop");

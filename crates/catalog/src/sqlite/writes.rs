@@ -51,14 +51,15 @@ impl Writes for Sqlite {
 
 fn reserve(tx: &mut Tx<'_>, request: Reserve) -> Result<Vec<Target>, CatalogError> {
     tx.check_alive(request.owner)?;
-    check_purpose(tx, &request.purpose)?;
     let inserted = tx.execute(
         "INSERT OR IGNORE INTO blobs (blob, size, refs, wanted, replicas_live) VALUES (?1, ?2, 0, ?3, 0)",
         params![request.blob.to_bytes(), int(request.size), request.wanted],
     )?;
     if inserted == 0 {
+        // Before the precondition is looked at: it held then.
         return repeated_reserve(tx, request);
     }
+    check_purpose(tx, &request.purpose)?;
     let mut taken: Vec<Target> = Vec::new();
     for target in request.targets {
         if taken.len() >= usize::try_from(request.wanted).unwrap_or(usize::MAX) {

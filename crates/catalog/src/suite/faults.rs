@@ -1,5 +1,7 @@
 //! A catalog whose answers get lost, for the tests of what is built on one.
 
+mod fleet;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -11,9 +13,10 @@ use types::{
 use crate::{
     AbortUpload, AddReplica, BackendId, BackendSpec, BucketId, Catalog, CatalogError, CommitPart, CommitPut,
     Committed, CompleteUpload, Completed, CopyObject, CopyPart, CreateUpload, DeleteAnswer, DeleteObjects,
-    Deployment, Doomed, Fate, Identity, Ledger, ListPage, ListQuery, Located, Object, Objects, Part,
-    PartsPage, PartsQuery, Piece, Reaping, ReplicaRow, Reserve, SetTags, Settled, Target, Totals, Upload,
-    Uploads, UploadsPage, UploadsQuery, Want, Writes,
+    Deployment, Doomed, Fate, GrantAsk, GrantRecord, Granted, Identity, Instance, Instances, Ledger,
+    LimitKey, Limits, ListPage, ListQuery, Located, Object, Objects, Part, PartsPage, PartsQuery, Piece,
+    Reaping, ReplicaRow, Reserve, SetTags, Settled, Target, Totals, Upload, Uploads, UploadsPage,
+    UploadsQuery, Usage, Want, Writes,
 };
 
 /// Turns every so many'th success of a transaction into [`CatalogError::Unknown`]: it happened, and nobody
@@ -227,5 +230,43 @@ impl Ledger for LosesAnswers {
 
     async fn audit(&self) -> Result<Vec<String>, CatalogError> {
         self.inner.audit().await
+    }
+}
+
+#[async_trait]
+impl Instances for LosesAnswers {
+    async fn join(&self, boot: BootId, at: Timestamp) -> Result<(), CatalogError> {
+        self.inner.join(boot, at).await
+    }
+
+    async fn beat(&self, boot: BootId, oldest_read: u64) -> Result<u64, CatalogError> {
+        self.lose(self.inner.beat(boot, oldest_read).await)
+    }
+
+    async fn living(&self) -> Result<Vec<Instance>, CatalogError> {
+        self.inner.living().await
+    }
+
+    async fn declare_dead(&self, boot: BootId, beats: u64, at: Timestamp) -> Result<bool, CatalogError> {
+        self.lose(self.inner.declare_dead(boot, beats, at).await)
+    }
+}
+
+#[async_trait]
+impl Limits for LosesAnswers {
+    async fn time(&self) -> Result<Timestamp, CatalogError> {
+        self.inner.time().await
+    }
+
+    async fn grant(&self, owner: BootId, asks: Vec<GrantAsk>) -> Result<Vec<Granted>, CatalogError> {
+        self.lose(self.inner.grant(owner, asks).await)
+    }
+
+    async fn record(&self, owner: BootId, records: Vec<GrantRecord>) -> Result<(), CatalogError> {
+        self.lose(self.inner.record(owner, records).await)
+    }
+
+    async fn usage(&self, keys: Vec<LimitKey>) -> Result<Vec<Usage>, CatalogError> {
+        self.inner.usage(keys).await
     }
 }

@@ -2,6 +2,8 @@
 
 #![allow(unreachable_pub, reason = "a module of tests")]
 
+mod fleet;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -187,5 +189,43 @@ impl Ledger for Lossy {
     }
     async fn audit(&self) -> Result<Vec<String>, CatalogError> {
         self.inner.audit().await
+    }
+}
+
+#[async_trait]
+impl Instances for Lossy {
+    async fn join(&self, boot: BootId, at: Timestamp) -> Result<(), CatalogError> {
+        self.inner.join(boot, at).await
+    }
+
+    async fn beat(&self, boot: BootId, oldest_read: u64) -> Result<u64, CatalogError> {
+        self.lost(self.inner.beat(boot, oldest_read).await)
+    }
+
+    async fn living(&self) -> Result<Vec<Instance>, CatalogError> {
+        self.inner.living().await
+    }
+
+    async fn declare_dead(&self, boot: BootId, beats: u64, at: Timestamp) -> Result<bool, CatalogError> {
+        self.lost(self.inner.declare_dead(boot, beats, at).await)
+    }
+}
+
+#[async_trait]
+impl Limits for Lossy {
+    async fn time(&self) -> Result<Timestamp, CatalogError> {
+        self.inner.time().await
+    }
+
+    async fn grant(&self, owner: BootId, asks: Vec<GrantAsk>) -> Result<Vec<Granted>, CatalogError> {
+        self.lost(self.inner.grant(owner, asks).await)
+    }
+
+    async fn record(&self, owner: BootId, records: Vec<GrantRecord>) -> Result<(), CatalogError> {
+        self.lost(self.inner.record(owner, records).await)
+    }
+
+    async fn usage(&self, keys: Vec<LimitKey>) -> Result<Vec<Usage>, CatalogError> {
+        self.inner.usage(keys).await
     }
 }

@@ -114,7 +114,7 @@ async fn n75_a_newer_minor_schema_opens_and_a_newer_major_one_does_not() {
         &path,
         "UPDATE meta SET value = 1000 WHERE name = 'schema_minor'; \
          ALTER TABLE objects ADD COLUMN lifecycle TEXT; ALTER TABLE blobs ADD COLUMN form INTEGER NOT NULL DEFAULT 0; \
-         CREATE TABLE grants (id INTEGER PRIMARY KEY);",
+         CREATE TABLE from_later (id INTEGER PRIMARY KEY);",
     );
     let w = World::new(std::sync::Arc::new(open(&path).await.unwrap()), 1).await;
     w.put("k", 5).await;

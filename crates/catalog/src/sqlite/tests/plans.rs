@@ -10,7 +10,7 @@ use crate::{BucketId, ListPosition, ListQuery};
 const SMALL: &[&str] = &["backends", "buckets", "instances", "meta", "counters"];
 
 /// Walks a whole index, which the statement names because it holds only what is looked for.
-const WHOLE_INDEXES: &[&str] = &["replicas_writing", "blobs_under_replicated"];
+const WHOLE_INDEXES: &[&str] = &["replicas_writing", "blobs_under_replicated", "replicas_quarantined"];
 
 /// Whether a line of a plan walks a table that grows.
 fn walks(line: &str) -> bool {

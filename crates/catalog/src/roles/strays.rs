@@ -1,0 +1,47 @@
+//! Strays: bytes of ours that no row named, held in quarantine until somebody decides.
+
+use async_trait::async_trait;
+use types::{ChangeId, ReplicaId, Timestamp};
+
+use crate::{BackendId, CatalogError, Committed, KnownReplica, Quarantined, RestoreQuarantined, Stray};
+
+/// What lies on backends and should not.
+#[async_trait]
+pub trait Strays: Send + Sync + 'static {
+    /// What the ledger says of these replicas, in their order; `None` where it names no such one.
+    async fn known_replicas(&self, replicas: &[ReplicaId])
+    -> Result<Vec<Option<KnownReplica>>, CatalogError>;
+
+    /// none -> `quarantined`, charged whatever the quota says, for the bytes are there. A replica that the
+    /// ledger names by now is left alone. Says how many are new.
+    async fn quarantine(
+        &self,
+        change: ChangeId,
+        backend: BackendId,
+        strays: Vec<Stray>,
+        until: Timestamp,
+    ) -> Result<u32, CatalogError>;
+
+    /// Quarantined replicas behind an id, in their order, at most `limit`.
+    async fn quarantined(
+        &self,
+        after: Option<ReplicaId>,
+        limit: u32,
+    ) -> Result<Vec<Quarantined>, CatalogError>;
+
+    /// `quarantined` -> `doomed`: these, by the operator. Says how many there were.
+    async fn doom_quarantined(&self, change: ChangeId, replicas: Vec<ReplicaId>)
+    -> Result<u32, CatalogError>;
+
+    /// `quarantined` -> `doomed`: those whose time is over at `now`, at most `limit`. Says how many.
+    async fn expire_quarantined(
+        &self,
+        change: ChangeId,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<u32, CatalogError>;
+
+    /// `quarantined` -> `live`, as the content of a new object. Refused: `PreconditionFailed` where there is
+    /// an object of that key, `Changed` where the replica is not in quarantine or its blob is referenced.
+    async fn restore_quarantined(&self, restore: RestoreQuarantined) -> Result<Committed, CatalogError>;
+}

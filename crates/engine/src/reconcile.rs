@@ -1,0 +1,240 @@
+//! Reconcile: compares what a backend lists with what the ledger says of it.
+//!
+//! Bytes of ours that no row names go into quarantine, charged; live replicas that are not there become
+//! suspect. What is not within our grammar of paths is not ours: it is not even looked at. A listing may be
+//! stale, so nothing is judged by it alone: each find is looked up once more on the backend. And where the
+//! backend's marker is not readable, the backend is missing, and nothing is judged at all.
+
+use backend::{Entry, ErrorKind};
+use catalog::{BackendId, KnownReplica, ReplicaRow, ReplicaState, Stray};
+use types::{ReplicaId, Timestamp};
+
+use crate::engine::{Engine, Place, Shared};
+use crate::seen::Seen;
+use crate::{EngineError, Step};
+
+/// Rows of the ledger that one step looks at.
+const ROWS: u32 = 5_000;
+
+/// One comparison of one backend, from its first page to the last row. It lives in memory: cut off, it begins anew.
+#[derive(Debug)]
+pub struct Reconciling {
+    backend: BackendId,
+    began: Timestamp,
+    seen: Seen,
+    phase: Phase,
+    /// What it has found so far.
+    pub found: Found,
+}
+
+#[derive(Debug)]
+enum Phase {
+    /// Behind this cursor of the listing.
+    Listing(Option<String>),
+    /// Behind this row of the ledger.
+    Rows(Option<ReplicaId>),
+}
+
+/// What a comparison has found.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Found {
+    /// Paths that were listed.
+    pub listed: u64,
+    /// Of these, such as are not ours.
+    pub foreign: u64,
+    /// Bytes of ours without a row: in quarantine now.
+    pub strays: u64,
+    /// Live replicas that are not there, or not as long as they should be: suspect now.
+    pub vanished: u64,
+    /// Rows of the ledger that were compared.
+    pub rows: u64,
+}
+
+impl Engine {
+    /// Begins to compare a backend with the ledger.
+    ///
+    /// # Errors
+    /// Where the catalog does not answer, or the backend is missing.
+    pub async fn begin_reconcile(&self, backend: BackendId) -> Result<Reconciling, EngineError> {
+        let shared = &self.shared;
+        let place = shared.present_place(backend).await?;
+        let totals = shared.catalog.totals().await?;
+        let live = totals.backends.iter().find(|known| known.backend == place.id);
+        let began = shared.clock.now();
+        // Each run errs about others: its time is chance enough.
+        let seen = Seen::for_about(live.map_or(0, |known| known.replicas_live), began.as_millis());
+        let (phase, found) = (Phase::Listing(None), Found::default());
+        Ok(Reconciling { backend, began, seen, phase, found })
+    }
+
+    /// Compares one more page.
+    ///
+    /// # Errors
+    /// As [`Self::begin_reconcile`]; the same page may be asked for again.
+    pub async fn reconcile_step(&self, run: &mut Reconciling) -> Result<Step, EngineError> {
+        let shared = &self.shared;
+        match &run.phase {
+            Phase::Listing(cursor) => {
+                let place = shared.present_place(run.backend).await?;
+                let page = place.backend.list(place.grammar.prefix(), cursor.as_deref()).await;
+                let page = page.map_err(|error| EngineError::Unavailable(error.to_string()))?;
+                shared.judge_listed(run, place, &page.entries).await?;
+                run.phase = match page.next {
+                    Some(cursor) => Phase::Listing(Some(cursor)),
+                    None => Phase::Rows(None),
+                };
+                Ok(Step::MoreWork)
+            }
+            Phase::Rows(after) => {
+                let rows = shared.catalog.replicas(*after, ROWS).await?;
+                let last = rows.last().map(|row| row.replica);
+                shared.judge_rows(run, &rows).await?;
+                if rows.len() < usize::try_from(ROWS).unwrap_or(usize::MAX) {
+                    return Ok(Step::Idle);
+                }
+                run.phase = Phase::Rows(last);
+                Ok(Step::MoreWork)
+            }
+        }
+    }
+}
+
+impl Shared {
+    /// A backend that is there: its marker is.
+    async fn present_place(&self, backend: BackendId) -> Result<&Place, EngineError> {
+        let missing = || EngineError::Internal(format!("there is no backend {}", backend.0));
+        let (index, place) = self.place(backend).ok_or_else(missing)?;
+        if self.marker_is_there(index).await {
+            return Ok(place);
+        }
+        let name = place.name();
+        Err(EngineError::Unavailable(format!(
+            "backend {name} is missing, for its marker is not readable: nothing on it is judged"
+        )))
+    }
+
+    /// Puts strays among what was listed into quarantine.
+    async fn judge_listed(
+        &self,
+        run: &mut Reconciling,
+        place: &Place,
+        entries: &[Entry],
+    ) -> Result<(), EngineError> {
+        let ours: Vec<_> = entries
+            .iter()
+            .filter_map(|entry| Some((entry, place.grammar.parse(entry.path.as_str())?)))
+            .collect();
+        let ids: Vec<ReplicaId> = ours.iter().map(|(_, name)| name.replica).collect();
+        let known = self.catalog.known_replicas(&ids).await?;
+        let mut strays = Vec::new();
+        for ((entry, name), known) in ours.iter().zip(known) {
+            match known {
+                Some(known) if known.backend == place.id && known.path == entry.path => {
+                    let whole = is_whole(&known, entry);
+                    run.seen.add_where(whole, name.replica);
+                }
+                // A copy of what lies elsewhere: somebody made it, and it is theirs.
+                Some(_) => run.found.foreign += 1,
+                None if self.is_settled(place, name.replica.timestamp(), run.began) => {
+                    let stray = Stray {
+                        replica: name.replica,
+                        blob: name.blob,
+                        path: entry.path.clone(),
+                        size: entry.size,
+                        charge: 0,
+                    };
+                    strays.extend(self.confirm(place, stray).await?);
+                }
+                None => {}
+            }
+        }
+        let new = self.quarantine(place, strays).await?;
+        self.stats.reconciled(new, 0);
+        run.found.strays += new;
+        run.found.listed += entries.len() as u64;
+        run.found.foreign += (entries.len() - ours.len()) as u64;
+        Ok(())
+    }
+
+    /// Whether nothing that began then can still be on its way.
+    fn is_settled(&self, place: &Place, at: Timestamp, now: Timestamp) -> bool {
+        at.plus(place.backend.profile().late_arrival_bound) < now
+    }
+
+    /// Looks at a stray itself: a listing may be of a moment ago.
+    async fn confirm(&self, place: &Place, stray: Stray) -> Result<Option<Stray>, EngineError> {
+        let now = self.clock.now();
+        match place.backend.head(&stray.path).await {
+            // What came late is not yet what it will be.
+            Ok(stat) if stat.modified.is_some_and(|at| !self.is_settled(place, at, now)) => Ok(None),
+            Ok(stat) => {
+                let charge = place.backend.profile().charge(stat.size);
+                Ok(Some(Stray { size: stat.size, charge, ..stray }))
+            }
+            Err(error) if error.kind == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(EngineError::Unavailable(error.to_string())),
+        }
+    }
+
+    async fn quarantine(&self, place: &Place, strays: Vec<Stray>) -> Result<u64, EngineError> {
+        if strays.is_empty() {
+            return Ok(0);
+        }
+        let until = self.clock.now().plus(self.settings.quarantine_kept);
+        let change = self.ids.change();
+        let quarantine = || self.catalog.quarantine(change, place.id, strays.clone(), until);
+        let new = self.repeat(quarantine).await?;
+        if new > 0 {
+            let example = strays[0].path.as_str();
+            tracing::warn!(
+                backend.name = %place.name(),
+                strays = new,
+                example,
+                "bytes that no row names are in quarantine: `admin quarantine list` shows them"
+            );
+        }
+        Ok(new.into())
+    }
+
+    /// Marks live replicas that were not listed, and are not there.
+    async fn judge_rows(&self, run: &mut Reconciling, rows: &[ReplicaRow]) -> Result<(), EngineError> {
+        let (index, place) = self.place(run.backend).expect("a run is of a backend that there is");
+        let mine = rows.iter().filter(|row| row.backend == run.backend);
+        for row in mine {
+            run.found.rows += 1;
+            let is_due = row.state == ReplicaState::Live && row.replica.timestamp() < run.began;
+            if !is_due || run.seen.has(row.replica) {
+                continue;
+            }
+            let why = match place.backend.head(&row.path).await {
+                Ok(stat) => {
+                    let known = self.catalog.known_replicas(&[row.replica]).await?;
+                    let size = known.into_iter().flatten().next().map_or(stat.size, |known| known.size);
+                    if size == stat.size {
+                        continue;
+                    }
+                    format!("has {} bytes of the {size} that it should", stat.size)
+                }
+                Err(error) if error.kind == ErrorKind::NotFound => "is not there".to_owned(),
+                Err(error) => return Err(EngineError::Unavailable(error.to_string())),
+            };
+            // Where the marker is gone the backend is: that would be found by the next step otherwise.
+            self.present_place(run.backend).await?;
+            let at = catalog::ReplicaAt {
+                replica: row.replica,
+                backend: row.backend,
+                path: row.path.clone(),
+                state: row.state,
+            };
+            self.suspect(index, &at, &why).await;
+            self.stats.reconciled(0, 1);
+            run.found.vanished += 1;
+        }
+        Ok(())
+    }
+}
+
+/// Whether a replica is as long as it should be, where it is live.
+fn is_whole(known: &KnownReplica, entry: &Entry) -> bool {
+    known.state != ReplicaState::Live || known.size == entry.size
+}
