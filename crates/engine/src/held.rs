@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use catalog::{CatalogError, Fate, Target, WriteOutcome};
+use runtime::mutation;
 use types::{BlobId, ReplicaId};
 
 use crate::engine::Shared;
@@ -143,6 +144,9 @@ impl Held {
 
     /// The outcome of a put that may have had its effect, or may still have it.
     pub(crate) fn unknown(&self, late_arrival: Duration) -> WriteOutcome {
+        if mutation::is_on("held.unknown") {
+            return WriteOutcome::Doomed { arrives_until: None };
+        }
         WriteOutcome::Doomed { arrives_until: Some(self.shared.steady.now().plus(late_arrival)) }
     }
 
@@ -177,6 +181,7 @@ impl Held {
         let outcome = held.outcome.clone().unwrap_or_else(|| match held.progress.0.load(Ordering::Relaxed) {
             RESERVED => WriteOutcome::Unsent,
             // Without its last byte the body cannot arrive whole.
+            RELEASED if mutation::is_on("held.released") => WriteOutcome::Doomed { arrives_until: None },
             STARTED => WriteOutcome::Doomed { arrives_until: None },
             _ => self.unknown(held.late_arrival),
         });
@@ -187,7 +192,7 @@ impl Held {
 impl Drop for Held {
     fn drop(&mut self) {
         let fates = self.fates();
-        if !fates.is_empty() {
+        if !fates.is_empty() && !mutation::is_on("held.given-up") {
             self.shared.abandoned.push(fates);
             self.shared.reap.notify_one();
         }

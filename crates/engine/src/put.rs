@@ -4,6 +4,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use catalog::{CatalogError, CommitPut, Content, Metadata, ObjectState, Refusal, ReserveFor};
+use runtime::mutation;
 use types::{BlobId, ETag, ObjectKey, Timestamp};
 
 use crate::describe::describe;
@@ -120,6 +121,9 @@ impl Shared {
                 pause *= 2;
             }
             match transaction().await {
+                Err(error @ CatalogError::Unknown(_)) if mutation::is_on("lost.repeated") => {
+                    return Err(error);
+                }
                 Err(CatalogError::Unknown(why)) => {
                     tracing::warn!(why, "the catalog's answer was lost, repeating the transaction");
                     lost = Some(why);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use backend::{BackendError, ErrorKind};
 use catalog::{BackendId, CatalogError, Doomed, Settled, SettledOutcome};
 use futures::stream::{self, StreamExt};
-use runtime::Instant;
+use runtime::{Instant, mutation};
 use types::{ReplicaPath, Timestamp};
 
 use crate::engine::{Engine, Shared};
@@ -158,7 +158,7 @@ impl Shared {
     /// Tells the catalog what requests gave up while it did not answer.
     async fn tell_abandoned(&self) -> Result<(), CatalogError> {
         let fates = self.abandoned.all();
-        if !fates.is_empty() {
+        if !fates.is_empty() && !mutation::is_on("reap.abandoned") {
             self.catalog.let_go(self.boot, fates.clone()).await?;
             self.abandoned.told(&fates);
         }
@@ -191,7 +191,7 @@ impl Shared {
         };
         let now = self.steady.now();
         // The answer itself may have told.
-        let frees = place.backend.profile().delete_frees;
+        let frees = place.backend.profile().delete_frees || mutation::is_on("reap.frees");
         match answers {
             Ok(_) if !frees => replicas.iter().map(|replica| failed(replica, FREES_NOTHING, now)).collect(),
             Ok(answers) => {
@@ -219,6 +219,9 @@ impl Shared {
 
 fn settle(replica: &Doomed, answer: Result<(), BackendError>, now: Timestamp) -> Settled {
     match answer {
+        Err(_) if mutation::is_on("reap.answered") => {
+            Settled { replica: replica.replica, outcome: SettledOutcome::Gone }
+        }
         Ok(()) => Settled { replica: replica.replica, outcome: SettledOutcome::Gone },
         Err(error) if error.kind == ErrorKind::NotFound => {
             Settled { replica: replica.replica, outcome: SettledOutcome::Gone }

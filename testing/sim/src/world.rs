@@ -17,7 +17,7 @@ use crate::history::Record;
 use crate::{Crash, Fault, Law, Plan, Violation};
 
 /// Await points in one run, above which something runs in circles.
-const POINTS_MAX: u64 = 2_000_000;
+const POINTS_MAX: u64 = 1_000_000;
 /// Violations that are kept; the rest is more of the same.
 const VIOLATIONS_MAX: usize = 20;
 

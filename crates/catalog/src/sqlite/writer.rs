@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use runtime::{Server, simulation};
+use runtime::{Server, mutation, simulation};
 use rusqlite::{CachedStatement, Connection, Params, params};
 use tokio::sync::{mpsc, oneshot};
 use types::BootId;
@@ -158,14 +158,18 @@ impl Tx<'_> {
         let alive = self
             .stmt("SELECT 1 FROM instances WHERE boot = ?1 AND alive = 1")?
             .exists(params![owner.to_bytes()])?;
-        if alive { Ok(()) } else { Err(Refusal::Changed("the owner").into()) }
+        if alive || mutation::is_on("owner.alive") {
+            Ok(())
+        } else {
+            Err(Refusal::Changed("the owner").into())
+        }
     }
 
     fn flush_sums(&mut self) -> Result<(), CatalogError> {
         const SQL: &str = "UPDATE backends SET charged = charged + ?2, replicas_live = replicas_live + ?3, \
              replicas_doomed = replicas_doomed + ?4, doomed_bytes = doomed_bytes + ?5 WHERE id = ?1";
         for (backend, sums) in std::mem::take(&mut self.sums) {
-            if sums == Sums::default() {
+            if sums == Sums::default() || mutation::is_on("sums.flushed") {
                 continue;
             }
             let changes =
@@ -306,13 +310,15 @@ impl WriterThread {
                 next = jobs.try_recv().ok();
             }
         }
-        if self.counters.dirty {
+        if self.counters.dirty && !mutation::is_on("counters.saved") {
             self.counters.save(conn).map_err(Ended::Early)?;
         }
         let commit = stmt(conn, "COMMIT").and_then(|mut commit| commit.execute([]));
         commit.map_err(Ended::InCommit)?;
         // Before anyone is answered: who reads afterwards notes at least this number.
-        self.horizon.store(self.counters.doomed_seq, Ordering::Release);
+        if !mutation::is_on("horizon.published") {
+            self.horizon.store(self.counters.doomed_seq, Ordering::Release);
+        }
         Ok(())
     }
 
@@ -327,7 +333,7 @@ impl WriterThread {
                 Some("the transaction was rolled back; is the disk full?".to_owned()),
             ));
         }
-        if !keep {
+        if !keep && !mutation::is_on("job.rolled-back") {
             stmt(conn, "ROLLBACK TO job")?.execute([])?;
         }
         stmt(conn, "RELEASE job")?.execute([])?;

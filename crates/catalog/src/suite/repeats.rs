@@ -109,7 +109,6 @@ pub(super) async fn lost_answers_lose_nothing(w: World) {
         let name = format!("k{}", size % 7);
         let purpose = w.object_request(&key(&name), size, crate::Precondition::default());
         let blob = w.ids.blob();
-        let if_match = Precondition { if_match: Some(MatchTags::Tags(vec![etag(1)])), if_none_match: None };
         let targets = vec![w.target(blob, 0, size, None), w.target(blob, 1, size, None)];
         let reserve = crate::Reserve { blob, owner: w.boot, size, purpose, targets, wanted: 2, least: 2 };
         let targets = insist(|| lossy.reserve(reserve.clone())).await;
@@ -131,6 +130,7 @@ pub(super) async fn a_reservation_is_given_again_whatever_became_of_its_conditio
     w.put("k", 1).await;
     let held = w.catalog.replicas(None, 1).await.unwrap().remove(0);
     let blob = w.ids.blob();
+    let if_match = Precondition { if_match: Some(MatchTags::Tags(vec![etag(1)])), if_none_match: None };
     let reserve = Reserve {
         blob,
         owner: w.boot,
