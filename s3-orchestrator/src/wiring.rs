@@ -14,7 +14,7 @@ use catalog::sqlite::{Options, Sqlite, WhenHeld};
 use catalog::{BackendSpec, Catalog};
 use engine::{Engine, Parts, Settings, Strategy};
 use gateway::Gateway;
-use runtime::{Chance, Clock, Ids, Task};
+use runtime::{Chance, Clock, Ids, Shutdown, Supervisor, Task};
 use types::{BackendName, BucketName};
 
 use crate::memory;
@@ -31,6 +31,7 @@ pub(crate) struct House {
 /// What works in the background, and the catalog that it works on.
 pub(crate) struct Background {
     tasks: Vec<Task<()>>,
+    supervisor: Option<Supervisor>,
     _engine: Engine,
 }
 
@@ -38,7 +39,11 @@ pub(crate) struct Background {
 pub(crate) type StartError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Puts it together. May wait, for as long as another process owns the catalog.
-pub(crate) async fn build(config: &Config, metrics: &Metrics) -> Result<House, StartError> {
+pub(crate) async fn build(
+    config: &Config,
+    metrics: &Metrics,
+    shutdown: &Shutdown,
+) -> Result<House, StartError> {
     let clock = Clock::system();
     let chance = Chance::from_os();
     // A clock that is set may not let records expire before their time.
@@ -54,7 +59,7 @@ pub(crate) async fn build(config: &Config, metrics: &Metrics) -> Result<House, S
         metrics: Arc::clone(&metrics.backends),
         patience: config.server.backend_timeout,
     };
-    let (opened, mut tasks) = Arc::new(opener).open_all(config).await?;
+    let (opened, tasks) = Arc::new(opener).open_all(config).await?;
     let specs: Vec<BackendSpec> = config.backends.iter().map(spec).collect();
     let backend_ids = catalog.sync_backends(&specs).await?;
     let boot = ids.boot();
@@ -73,18 +78,20 @@ pub(crate) async fn build(config: &Config, metrics: &Metrics) -> Result<House, S
     );
     metrics.ledger.connect(Arc::clone(&catalog), quotas(config));
     let engine = Engine::new(Parts { catalog, places, boot, settings, clock: clock.clone(), ids });
-    let reaper = engine.clone();
-    tasks.push(runtime::spawn(async move { reaper.run_reaper().await }));
+    let mut supervisor = Supervisor::new(clock.clone(), chance.clone(), shutdown.clone());
+    workers::start(&mut supervisor, &engine);
+    metrics.workers.connect(supervisor.workers());
     let directory = s3::directory(config, bucket_ids, identity.deployment.timestamp())?;
     let observer = Arc::clone(&metrics.requests) as Arc<dyn gateway::Observer>;
     let gateway = Gateway::new(engine.clone(), directory, s3::options(config), (clock, chance), observer);
-    Ok(House { gateway, background: Background { tasks, _engine: engine } })
+    Ok(House { gateway, background: Background { tasks, supervisor: Some(supervisor), _engine: engine } })
 }
 
 impl Background {
     /// Stops everything where it stands: each step is safe to be cut off.
     pub(crate) fn stop(&mut self) {
         self.tasks.clear();
+        self.supervisor = None;
     }
 }
 

@@ -178,6 +178,6 @@ impl Shared {
 
     /// Something was doomed.
     pub(crate) fn wake_reaper(&self) {
-        self.reap.notify_one();
+        self.reap.ring();
     }
 }

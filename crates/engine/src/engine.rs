@@ -5,8 +5,8 @@ use std::sync::Arc;
 use backend::Backend;
 use catalog::{BackendId, Catalog};
 use format::PathGrammar;
-use runtime::{Clock, Ids, mutation};
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use runtime::{Bell, Clock, Ids, mutation};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use types::{BackendName, BootId};
 
 use crate::held::Abandoned;
@@ -84,8 +84,8 @@ pub(crate) struct Shared {
     pub(crate) health: crate::health::Health,
     pub(crate) troubles: crate::drain::Troubles,
     pub(crate) stats: crate::stats::FleetStats,
-    /// Wakes the reaper: something was doomed or given up.
-    pub(crate) reap: Notify,
+    /// Something was doomed or given up.
+    pub(crate) reap: Bell,
     budget: Arc<Semaphore>,
     budget_units: u64,
 }
@@ -107,7 +107,7 @@ impl Engine {
                 health: crate::health::Health::new(places.len()),
                 troubles: crate::drain::Troubles::default(),
                 stats: crate::stats::FleetStats::default(),
-                reap: Notify::new(),
+                reap: Bell::default(),
                 budget: Arc::new(Semaphore::new(units)),
                 budget_units: u64::try_from(units).unwrap_or(u64::MAX),
                 catalog,
@@ -143,6 +143,12 @@ impl Engine {
             readers: shared.readers.number(),
             abandoned: shared.abandoned.number(),
         }
+    }
+
+    /// Rings when something was doomed or given up: there is work for the reapers.
+    #[must_use]
+    pub fn doomed(&self) -> &Bell {
+        &self.shared.reap
     }
 
     /// The settings in force.

@@ -24,10 +24,6 @@ impl Abandoned {
         self.fates.lock().unwrap_or_else(PoisonError::into_inner).extend(fates);
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.number() == 0
-    }
-
     pub(crate) fn number(&self) -> usize {
         self.fates.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
@@ -165,7 +161,7 @@ impl Held {
         match self.shared.catalog.let_go(self.shared.boot, fates).await {
             Ok(()) => {
                 self.replicas.clear();
-                self.shared.reap.notify_one();
+                self.shared.reap.ring();
             }
             Err(error) => {
                 tracing::warn!(%error, "could not give up {number} reserved replicas, will try again");
@@ -194,7 +190,7 @@ impl Drop for Held {
         let fates = self.fates();
         if !fates.is_empty() && !mutation::is_on("held.given-up") {
             self.shared.abandoned.push(fates);
-            self.shared.reap.notify_one();
+            self.shared.reap.ring();
         }
     }
 }

@@ -41,7 +41,7 @@ pub use drain::DrainedPage;
 pub use engine::{Engine, Occupancy, Parts, Place};
 pub use error::{BodyFault, EngineError};
 pub use lifecycle::{Expired, ExpiryRule};
-pub use reaper::Step;
+pub use reaper::{Reaped, Step};
 pub use rebalance::{Balance, RebalancePlan, Rebalanced};
 pub use reconcile::{Found, Reconciling};
 pub use stats::FleetCounts;

@@ -88,7 +88,7 @@ impl Engine {
         match shared.repeat(|| shared.catalog.commit_part(commit.clone())).await {
             Ok(()) => {
                 written.held.committed();
-                shared.reap.notify_one();
+                shared.reap.ring();
                 let Part { etag, modified, checksums, .. } = commit.part;
                 Ok(StoredPart { etag, modified, checksums, backends: written.backends })
             }
@@ -123,7 +123,7 @@ impl Engine {
             decide: Arc::new(move |upload, parts| completion::decide(&rules, &request, upload, parts)),
         };
         let answer = shared.repeat(|| shared.catalog.complete_upload(complete.clone())).await;
-        shared.reap.notify_one();
+        shared.reap.ring();
         let state = answer?.state;
         let (size, etag, modified) = (state.size, state.etag, state.modified);
         Ok(Stored { size, etag, modified, checksums: state.checksums, backends: Vec::new() })
@@ -149,7 +149,7 @@ impl Engine {
         };
         let answer: Result<(), CatalogError> =
             shared.repeat(|| shared.catalog.abort_upload(abort.clone())).await;
-        shared.reap.notify_one();
+        shared.reap.ring();
         Ok(answer?)
     }
 }

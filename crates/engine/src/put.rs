@@ -66,7 +66,7 @@ impl Engine {
         match shared.repeat(|| shared.catalog.commit_put(commit.clone())).await {
             Ok(committed) => {
                 written.held.committed();
-                shared.reap.notify_one();
+                shared.reap.ring();
                 let state = committed.object.state;
                 let backends = written.backends;
                 Ok(Stored {

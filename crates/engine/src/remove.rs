@@ -22,7 +22,7 @@ impl Engine {
             items: request.items,
         };
         let answers = shared.repeat(|| shared.catalog.delete_objects(delete.clone())).await?;
-        shared.reap.notify_one();
+        shared.reap.ring();
         Ok(answers.into_iter().map(|answer| answer.map_err(EngineError::from)).collect())
     }
 }

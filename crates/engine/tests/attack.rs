@@ -402,26 +402,6 @@ async fn a_read_that_outlived_its_guard_never_skips_what_is_gone() {
 }
 
 #[tokio::test]
-async fn old_records_are_forgotten_as_fast_as_they_come() {
-    let settings = Settings { journal_kept: Duration::ZERO, ..small_window(1) };
-    let house = House::build(Plan { settings, ..Plan::default() }).await;
-    for _ in 0..2500 {
-        house.delete("nothing").await;
-    }
-    let engine = house.engine.clone();
-    let _reaper = runtime::spawn(async move { engine.run_reaper().await });
-    // Its next round is a minute away.
-    for _ in 0..100 {
-        let at = house.clock.now();
-        if !house.catalog.expire_records(at, at, 1).await.unwrap() {
-            return;
-        }
-        runtime::sleep(Duration::from_millis(20)).await;
-    }
-    panic!("old entries are still there");
-}
-
-#[tokio::test]
 async fn what_one_backend_cannot_delete_leaves_room_for_the_others() {
     let faults = Faults::none();
     let plan_faults = Arc::clone(&faults);

@@ -157,6 +157,7 @@ impl Storm {
                     precondition: Precondition::default(),
                     replace_metadata: None,
                     replace_tags: None,
+                    checksum: None,
                     client: Client::default(),
                 };
                 let _ = house.engine.copy_object(copy).await;
@@ -198,7 +199,13 @@ async fn a_storm_leaves_only_what_was_written() {
         println!("round {round}, seed {seed}");
         let storm = Arc::new(Storm::new(seed).await);
         let engine = storm.house.engine.clone();
-        let reaper = runtime::spawn(async move { engine.run_reaper().await });
+        let reaper = runtime::spawn(async move {
+            loop {
+                // The catalog loses answers here; the next step goes on.
+                let _ = engine.reap_step().await;
+                runtime::sleep(Duration::from_millis(5)).await;
+            }
+        });
         let clients = (0..CLIENTS).map(|client| {
             let storm = Arc::clone(&storm);
             runtime::spawn(async move { storm.client(seed + 100 + client).await })

@@ -77,7 +77,7 @@ async fn serve(config: &Config, ready: impl FnOnce(&str)) -> Result<(), StartErr
     let mut ending = Ending::listen()?;
     let open = Open::listen(config).await?;
     let building = async {
-        let House { gateway, background } = wiring::build(config, &open.metrics).await?;
+        let House { gateway, background } = wiring::build(config, &open.metrics, &open.shutdown).await?;
         open.front.open(gateway);
         tracing::info!(addr = open.address, "ready");
         ready(&open.address);

@@ -6,6 +6,7 @@ mod backends;
 mod ledger;
 mod process;
 mod requests;
+mod workers;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use prometheus_client::registry::Registry;
 pub(crate) use backends::BackendMetrics;
 pub(crate) use ledger::Ledger;
 pub(crate) use requests::RequestMetrics;
+pub(crate) use workers::WorkerMetrics;
 
 use crate::commands::version::{RUSTC, VERSION};
 use crate::front::{AnswerBody, whole};
@@ -43,6 +45,8 @@ pub(crate) struct Metrics {
     pub backends: Arc<BackendMetrics>,
     /// What the catalog adds up to.
     pub ledger: Arc<Ledger>,
+    /// How the workers are doing.
+    pub workers: Arc<WorkerMetrics>,
 }
 
 impl Metrics {
@@ -59,7 +63,9 @@ impl Metrics {
         let backends = Arc::new(BackendMetrics::new(ours));
         let ledger = Arc::new(Ledger::default());
         ours.register_collector(Box::new(Arc::clone(&ledger)));
-        Self { registry, requests, backends, ledger }
+        let workers = Arc::new(WorkerMetrics::default());
+        ours.register_collector(Box::new(Arc::clone(&workers)));
+        Self { registry, requests, backends, ledger, workers }
     }
 
     /// All of them, in the format of OpenMetrics or, as is, in the older one of Prometheus.

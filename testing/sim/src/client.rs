@@ -392,6 +392,7 @@ impl Client {
                 precondition,
                 replace_metadata: None,
                 replace_tags: None,
+                checksum: None,
                 client: Caller::default(),
             };
             async move { engine.copy_object(request).await }

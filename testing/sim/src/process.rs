@@ -1,4 +1,4 @@
-//! One life of the product's process: an engine with its reaper on the catalog that the lives share.
+//! One life of the product's process: an engine with its workers on the catalog that the lives share.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -13,7 +13,7 @@ use catalog::{BackendSpec, Catalog, Deployment};
 use engine::{Bucket, Engine, Parts, Place, Settings, Strategy};
 use format::PathGrammar;
 use futures::FutureExt;
-use runtime::{Chance, Clock, Ids, Task};
+use runtime::{Chance, Clock, Ids, Shutdown, Supervisor, Task};
 use tokio::sync::oneshot;
 use types::{BucketName, Timestamp};
 
@@ -33,7 +33,7 @@ pub(crate) struct Process {
     pub(crate) bucket: Bucket,
     requests: Mutex<BTreeMap<u64, Task<()>>>,
     next: AtomicU64,
-    reaper: Mutex<Option<Task<()>>>,
+    workers: Mutex<Option<Supervisor>>,
 }
 
 /// Nobody answered: the process is not there, or went away.
@@ -81,7 +81,8 @@ impl Process {
             clock: clock.clone(),
             ids,
         });
-        let reaper = engine.clone();
+        let mut supervisor = Supervisor::new(clock.clone(), chance, Shutdown::new());
+        workers::start(&mut supervisor, &engine);
         Self {
             world: Arc::clone(world),
             engine,
@@ -90,7 +91,7 @@ impl Process {
             bucket: Bucket { id: buckets[0], name },
             requests: Mutex::default(),
             next: AtomicU64::new(0),
-            reaper: Mutex::new(Some(runtime::spawn(async move { reaper.run_reaper().await }))),
+            workers: Mutex::new(Some(supervisor)),
         }
     }
 
@@ -119,8 +120,8 @@ impl Process {
     /// Ends everything where it stands.
     pub(crate) fn kill(&self) {
         let requests = std::mem::take(&mut *locked(&self.requests));
-        let reaper = locked(&self.reaper).take();
-        drop((requests, reaper));
+        let workers = locked(&self.workers).take();
+        drop((requests, workers));
     }
 }
 

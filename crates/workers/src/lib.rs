@@ -1,0 +1,16 @@
+//! The workers: what happens without a client asking for it.
+//!
+//! Each brings one thing a bit nearer to what it should be, in steps that are bounded, idempotent and
+//! without input: they find their work in the catalog, act through the engine, and may be cut off anywhere
+//! or run twice at once. They know no time: `table.rs` says when each one steps, and the supervisor of
+//! `runtime` does it. One file per worker.
+
+mod reaper;
+mod records;
+mod release;
+mod table;
+
+pub use reaper::Reaper;
+pub use records::Records;
+pub use release::Release;
+pub use table::start;

@@ -1,0 +1,34 @@
+//! Release: lets go of what nothing holds any more. Tells the catalog what requests gave up while it did
+//! not answer, and dissolves manifests without references, whose blobs are doomed by that.
+
+use async_trait::async_trait;
+use engine::Engine;
+use runtime::{Step, Worker, WorkerError};
+
+/// See the module.
+#[derive(Clone)]
+pub struct Release {
+    engine: Engine,
+}
+
+impl Release {
+    /// The one of this engine.
+    #[must_use]
+    pub fn new(engine: Engine) -> Self {
+        Self { engine }
+    }
+}
+
+#[async_trait]
+impl Worker for Release {
+    fn name(&self) -> String {
+        "release".to_owned()
+    }
+
+    async fn step(&mut self) -> Result<Step, WorkerError> {
+        Ok(match self.engine.release_step().await? {
+            engine::Step::MoreWork => Step::more(1),
+            engine::Step::Idle => Step::IDLE,
+        })
+    }
+}

@@ -1,0 +1,32 @@
+//! The one table of the workers: when each steps, and what wakes it.
+
+use std::time::Duration;
+
+use engine::Engine;
+use runtime::{Schedule, Supervisor};
+
+use crate::{Reaper, Records, Release};
+
+/// How long what was doomed waits for more: one request to a backend deletes a thousand.
+const GATHER_DOOMED: Duration = Duration::from_millis(50);
+/// How often the reapers look without being woken. Whatever is due later they know by themselves.
+const REAP_EVERY: Duration = Duration::from_secs(60);
+const FORGET_EVERY: Duration = Duration::from_secs(60);
+
+/// Starts all workers of an engine.
+pub fn start(supervisor: &mut Supervisor, engine: &Engine) {
+    let doomed = engine.doomed();
+
+    let releases = engine.clone();
+    let schedule = Schedule::every(REAP_EVERY).gathering(GATHER_DOOMED);
+    doomed.wakes(&supervisor.add(schedule, move || Release::new(releases.clone())));
+
+    for place in engine.places() {
+        let (reaps, place) = (engine.clone(), place.clone());
+        let schedule = Schedule::every(REAP_EVERY).gathering(GATHER_DOOMED);
+        doomed.wakes(&supervisor.add(schedule, move || Reaper::new(reaps.clone(), &place)));
+    }
+
+    let forgets = engine.clone();
+    supervisor.add(Schedule::every(FORGET_EVERY), move || Records::new(forgets.clone()));
+}
