@@ -55,7 +55,7 @@ impl Client {
         if !upload.send_all(parts).await {
             return upload.abort().await;
         }
-        upload.end(end).await;
+        Box::pin(upload.end(end)).await;
     }
 
     fn number_upload(&self, key: u8) -> Option<u8> {

@@ -107,10 +107,10 @@ pub(super) async fn lost_answers_lose_nothing(w: World) {
     let mut sizes = Vec::new();
     for size in 1..20 {
         let name = format!("k{}", size % 7);
-        let purpose = w.object_request(&key(&name), size, crate::Precondition::default());
+        let purpose = w.object_request(&key(&name), size, Precondition::default());
         let blob = w.ids.blob();
         let targets = vec![w.target(blob, 0, size, None), w.target(blob, 1, size, None)];
-        let reserve = crate::Reserve { blob, owner: w.boot, size, purpose, targets, wanted: 2, least: 2 };
+        let reserve = Reserve { blob, owner: w.boot, size, purpose, targets, wanted: 2, least: 2 };
         let targets = insist(|| lossy.reserve(reserve.clone())).await;
         let put = w.put_of(&key(&name), &[super::world::Reserved { blob, size, targets }], state(size));
         let made = insist(|| lossy.commit_put(put.clone())).await;
