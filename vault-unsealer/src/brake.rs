@@ -42,7 +42,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn it_holds_at_the_limit_and_until_a_person_comes() {
         let start = runtime::instant_now();
-        let at = |minutes| start + Duration::from_secs(60 * minutes);
+        let at = |minutes: u64| start + Duration::from_secs(60 * minutes);
         let mut brake = Brake::new(2, Duration::from_secs(3600));
         brake.count(at(0));
         assert!(!brake.holds(at(1)));

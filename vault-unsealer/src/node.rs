@@ -251,8 +251,10 @@ impl Node {
                 Ok(Round::Wait)
             }
             Outcome::Held => Ok(Round::Wait),
-            Outcome::WrongShares => self
-                .alarm("wrong_shares", "does not open with any set of shares that was tried: some are wrong"),
+            Outcome::WrongShares => {
+                let text = "does not open with any set of shares that was tried: some are wrong";
+                Ok(self.alarm("wrong_shares", text))
+            }
         }
     }
 
