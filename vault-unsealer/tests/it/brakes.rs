@@ -54,8 +54,12 @@ async fn a_hold_file_stops_it_at_once() {
     let text = config(&cluster, &format!("hold_file: {hold:?}\n"), "");
     let unsealer = Unsealer::start("config.yaml", &text, &cluster.shares).await;
     unsealer.until("held", &[], |held| held == 1).await;
-    assert_eq!(unsealer.metric("node_shares_given", &[]).await, 0);
-    assert_eq!(cluster.client(0).seal_status().await.unwrap().progress, 0);
+    // It looks on, several times, and gives nothing.
+    let check = "node_last_check_timestamp_seconds";
+    let first = unsealer.metric(check, &[]).await;
+    unsealer.until(check, &[], |now| now > first + 2).await;
+    let status = cluster.client(0).seal_status().await.unwrap();
+    assert_eq!((status.sealed, status.progress), (true, 0));
     std::fs::remove_file(&hold).unwrap();
     cluster.wait_for(0, |health| !health.sealed).await;
     unsealer.until("held", &[], |held| held == 0).await;
