@@ -126,7 +126,7 @@ mod tests {
     fn answer(id: u16) -> Vec<u8> {
         let mut bytes = question(id, "_vault._tcp.example.org").unwrap();
         (bytes[2], bytes[3], bytes[7]) = (0x81, 0x80, 2);
-        for (port, target) in [(8200_u16, &b"\x02n1\x07example\x03org\x00"[..]), (8210, b"\x02n2\xc0\x17")] {
+        for (port, target) in [(8200_u16, &b"\x02n1\x07example\x03org\x00"[..]), (8210, b"\x02n2\xc0\x18")] {
             bytes.extend([0xc0, 0x0c, 0, 33, 0, 1, 0, 0, 0, 30]);
             bytes.extend(u16::try_from(6 + target.len()).unwrap().to_be_bytes());
             bytes.extend([0, 1, 0, 1]);
