@@ -1,6 +1,6 @@
 //! Who holds which shares: several holders, too few, wrong ones.
 
-use testkit::BaoCluster;
+use testkit::{Bao, BaoCluster};
 
 use crate::unsealer::{Unsealer, list};
 
@@ -115,5 +115,32 @@ async fn sources_fail_alone_and_are_asked_when_they_are_needed() {
     assert_eq!(unsealer.metric("node_sealed", &[]).await, 1);
     std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     cluster.wait_for(0, |health| !health.sealed).await;
+    unsealer.end().await;
+}
+
+#[tokio::test]
+async fn nodes_are_found_by_name_and_shares_in_another_vault() {
+    let (cluster, other) = (one_node().await, Bao::dev().await);
+    let body = serde_json::json!({"data": {
+        "one": cluster.shares[0], "two": cluster.shares[1], "three": cluster.shares[2], "note": "not a share",
+    }});
+    other.client().write(&other.root(), "secret/data/unseal/main", &body).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let token = folder.path().join("token");
+    std::fs::write(&token, &other.root_token).unwrap();
+    let port = cluster.address(0).rsplit_once(':').unwrap().1.to_owned();
+    // The certificate bears this name.
+    let text = format!(
+        "log_level: debug\nlisten: 127.0.0.1:0\nclusters:\n  - dns: localhost:{port}\n    tls: {{ca_cert: {:?}}}\n    \
+         probe_interval: 500ms\n    key_sources:\n      - vault:\n          address: {:?}\n          path: unseal/main\n          \
+         fields: [one, two, three]\n          login: {{token_file: {token:?}}}\n",
+        cluster.ca_file().display().to_string(),
+        other.address,
+    );
+    let mut secrets = cluster.shares.clone();
+    secrets.push(other.root_token.clone());
+    let unsealer = Unsealer::start("config.yaml", &text, &secrets).await;
+    cluster.wait_for(0, |health| !health.sealed).await;
+    unsealer.until("node_unseals_total", &[&format!("127.0.0.1:{port}")], |count| count == 1).await;
     unsealer.end().await;
 }
