@@ -15,17 +15,23 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("connect", &["runtime"]),
     ("s3-client", &["types", "runtime", "connect"]),
     ("vault", &["runtime", "connect"]),
+    // They hold what opens a vault, so they share nothing with what serves strangers.
+    ("vault-unsealer", &["runtime", "connect", "vault", "config"]),
     ("backend", &["types", "runtime", "format", "s3-client"]),
     ("catalog", &["types", "runtime"]),
     ("engine", &["types", "runtime", "format", "backend", "catalog"]),
     ("workers", &["types", "runtime", "catalog", "engine"]),
     ("gateway", &["types", "runtime", "catalog", "engine"]),
+    ("admin", &["types", "runtime", "catalog", "engine"]),
     ("config", &["types"]),
     ("age", &[]),
     ("vault-snapshot", &["types", "runtime", "connect", "s3-client", "vault", "config", "age"]),
     (
         "s3-orchestrator",
-        &["types", "runtime", "format", "backend", "catalog", "engine", "workers", "gateway", "config"],
+        &[
+            "types", "runtime", "format", "backend", "catalog", "engine", "workers", "gateway", "admin",
+            "config",
+        ],
     ),
 ];
 
@@ -47,7 +53,8 @@ fn root() -> PathBuf {
 /// The product's crates and what each names under `[dependencies]`.
 fn dependencies() -> BTreeMap<String, Vec<String>> {
     let crates = fs::read_dir(root().join("crates")).unwrap().map(|entry| entry.unwrap().path());
-    let folders = crates.chain([root().join("s3-orchestrator"), root().join("vault-snapshot")]);
+    let processes = ["s3-orchestrator", "vault-unsealer", "vault-snapshot"];
+    let folders = crates.chain(processes.map(|name| root().join(name)));
     folders.map(|folder| read_manifest(&folder)).collect()
 }
 

@@ -130,7 +130,7 @@ impl Sqlite {
         opening.await.unwrap_or_else(|error| Err(database(&path, error)))
     }
 
-    /// A catalog in memory, gone when it is dropped: for tests and the simulation.
+    /// A catalog in memory, gone when it is dropped: for tests.
     ///
     /// # Errors
     /// Where SQLite has no memory.
@@ -143,18 +143,43 @@ impl Sqlite {
     /// # Errors
     /// Where SQLite has no memory.
     pub fn in_memory_with(options: Options) -> Result<Self, OpenError> {
-        let path = Path::new(":memory:");
-        let fail = |error: rusqlite::Error| database(path, error);
+        MemoryFile::new(options.deployment)?.open_with(options)
+    }
+}
+
+/// What is a file to a catalog on disk: in memory, it outlives the processes that open it one after the other.
+/// For the simulation.
+#[derive(Debug, Clone)]
+pub struct MemoryFile {
+    conn: Arc<Mutex<Connection>>,
+}
+
+impl MemoryFile {
+    /// A new catalog of this deployment.
+    ///
+    /// # Errors
+    /// Where SQLite has no memory.
+    pub fn new(deployment: DeploymentId) -> Result<Self, OpenError> {
+        let fail = |error: rusqlite::Error| database(Path::new(":memory:"), error);
         let mut conn = Connection::open_in_memory().map_err(fail)?;
-        fill(&mut conn, options.deployment).map_err(fail)?;
+        fill(&mut conn, deployment).map_err(fail)?;
         prepare(&conn).map_err(fail)?;
-        let conn = Arc::new(Mutex::new(conn));
-        assemble(Arc::clone(&conn), Readers::Memory(conn), options).map_err(|error| database(path, error))
+        Ok(Self { conn: Arc::new(Mutex::new(conn)) })
+    }
+
+    /// Opens it, with options as far as they concern memory. Whoever had it open before has to be gone.
+    ///
+    /// # Errors
+    /// Where what it holds cannot be read.
+    pub fn open_with(&self, options: Options) -> Result<Sqlite, OpenError> {
+        let readers = Readers::Memory(Arc::clone(&self.conn));
+        assemble(Arc::clone(&self.conn), readers, options)
+            .map_err(|error| database(Path::new(":memory:"), error))
     }
 }
 
 /// Takes the lock beside the file.
-async fn lock(path: &Path, when_held: WhenHeld) -> Result<File, OpenError> {
+pub(super) async fn lock(path: &Path, when_held: WhenHeld) -> Result<File, OpenError> {
     let beside = with_suffix(path, ".lock");
     let file = OpenOptions::new()
         .create(true)
@@ -248,7 +273,7 @@ fn create(path: &Path, deployment: DeploymentId) -> Result<(), OpenError> {
     File::open(parent.unwrap_or(Path::new("."))).and_then(|folder| folder.sync_all()).map_err(io)
 }
 
-fn fill(conn: &mut Connection, deployment: DeploymentId) -> rusqlite::Result<()> {
+pub(super) fn fill(conn: &mut Connection, deployment: DeploymentId) -> rusqlite::Result<()> {
     conn.pragma_update(None, "application_id", schema::APPLICATION_ID)?;
     schema::migrate(conn, 0)?;
     let insert = "INSERT INTO meta (name, value) VALUES (?1, ?2)";
@@ -258,7 +283,7 @@ fn fill(conn: &mut Connection, deployment: DeploymentId) -> rusqlite::Result<()>
     Ok(())
 }
 
-fn prepare(conn: &Connection) -> rusqlite::Result<()> {
+pub(super) fn prepare(conn: &Connection) -> rusqlite::Result<()> {
     conn.set_prepared_statement_cache_capacity(WRITER_STATEMENTS_MAX);
     stable_plans(conn)?;
     // What a savepoint remembers of each page would go through a file otherwise.
@@ -297,12 +322,12 @@ fn meta(conn: &Connection, name: &str) -> rusqlite::Result<i64> {
     conn.query_row("SELECT value FROM meta WHERE name = ?1", params![name], |row| row.get(0))
 }
 
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     PathBuf::from(name)
 }
 
-fn database(path: &Path, reason: impl std::fmt::Display) -> OpenError {
+pub(super) fn database(path: &Path, reason: impl std::fmt::Display) -> OpenError {
     OpenError::Database { path: path.to_owned(), reason: reason.to_string() }
 }
