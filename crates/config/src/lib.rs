@@ -7,15 +7,18 @@
 
 mod built;
 mod config;
+mod document;
 mod expand;
 mod keys;
 mod net;
+mod reader;
 mod report;
 mod scalar;
 mod secret;
 mod section;
 mod sections;
 mod show;
+pub mod snapshot;
 mod text_list;
 mod tree;
 mod units;
@@ -37,3 +40,9 @@ pub use sections::{
 };
 pub use text_list::TextList;
 pub use units::ByteSize;
+
+/// YAML (and JSON, which is YAML) as a tree that knows its lines, for the configurations of other programs.
+pub mod yaml {
+    pub use crate::reader::{Problems, Section, scalar};
+    pub use crate::tree::{Entry, Flaw, Kind, Node, Position, parse};
+}

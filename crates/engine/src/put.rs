@@ -4,6 +4,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use catalog::{CatalogError, CommitPut, Content, Metadata, ObjectState, Refusal, ReserveFor};
+use runtime::mutation;
 use types::{BlobId, ETag, ObjectKey, Timestamp};
 
 use crate::describe::describe;
@@ -123,18 +124,22 @@ impl Shared {
         self.check_not_frozen()?;
         let mut pause = Duration::from_millis(20);
         let mut lost = None;
-        for repeat in 1..=REPEATS {
+        for _ in 0..REPEATS {
+            if lost.is_some() {
+                runtime::sleep(pause).await;
+                pause *= 2;
+            }
             match transaction().await {
+                Err(error @ CatalogError::Unknown(_)) if mutation::is_on("lost.repeated") => {
+                    return Err(error);
+                }
                 Err(CatalogError::Unknown(why)) => {
                     tracing::warn!(why, "the catalog's answer was lost, repeating the transaction");
                     lost = Some(why);
                 }
+                // This time it did not happen; before, it may have.
                 Err(CatalogError::Unavailable(_)) if lost.is_some() => {}
                 answer => return answer,
-            }
-            if repeat < REPEATS {
-                runtime::sleep(pause).await;
-                pause *= 2;
             }
         }
         Err(CatalogError::Unknown(lost.unwrap_or_default()))

@@ -117,6 +117,7 @@ async fn live(house: &House, round: u64) -> BTreeMap<String, Vec<u8>> {
         precondition: Default::default(),
         replace_metadata: None,
         replace_tags: Some(vec![("made".to_owned(), "twice".to_owned())]),
+        checksum: None,
         client: Default::default(),
     };
     house.engine.copy_object(copy).await.unwrap();
