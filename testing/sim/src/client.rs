@@ -470,7 +470,9 @@ pub(crate) fn told_of(error: &EngineError) -> Option<Told> {
 async fn read(numbers: &World, engine: &Engine, request: GetObject) -> Result<Got, EngineError> {
     let opened = match engine.get_object(request).await? {
         Read::Found(opened) => *opened,
-        Read::NotModified(_) => return Err(EngineError::Internal("no condition was asked for".to_owned())),
+        Read::NotModified { .. } => {
+            return Err(EngineError::Internal("no condition was asked for".to_owned()));
+        }
     };
     let answered = numbers.next_number();
     let mut bytes = Vec::new();
