@@ -20,6 +20,8 @@ mod connect;
 mod encode;
 mod error;
 mod exchange;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 mod ops;
 mod options;
 mod pool;
