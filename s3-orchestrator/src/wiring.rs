@@ -3,8 +3,13 @@
 //! From a configuration to everything that serves: catalog, backends with their decorators, engine, gateway.
 
 mod backends;
+mod fleet;
+mod pace;
+pub(crate) mod rebuild;
 mod s3;
 mod standby;
+
+pub(crate) use s3::trusted_proxies;
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -12,7 +17,7 @@ use std::sync::Arc;
 use ::config::{Backend as BackendConfig, Config};
 use catalog::sqlite::{Options, Sqlite, WhenHeld};
 use catalog::{BackendSpec, Catalog};
-use engine::{Engine, Parts, Settings, Strategy};
+use engine::{Bucket, Engine, Parts, Settings, Strategy};
 use gateway::Gateway;
 use runtime::{Chance, Clock, Ids, Shutdown, Supervisor, Task};
 use types::{BackendName, BucketName};
@@ -24,6 +29,10 @@ use crate::metrics::Metrics;
 pub(crate) struct House {
     /// Answers S3 requests.
     pub gateway: Gateway,
+    /// Says whether it may still write.
+    pub engine: Engine,
+    /// What the admin API is about.
+    pub admin: admin::House,
     /// Works in the background until it is dropped.
     pub background: Background,
 }
@@ -35,6 +44,12 @@ pub(crate) struct Background {
     _engine: Engine,
 }
 
+/// This catalog is not the newest of its deployment, or may not be: nothing is served from it. The text says
+/// why, and what to do.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Frozen(pub(crate) String);
+
 /// Why there is no house. One line, for the operator.
 pub(crate) type StartError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -43,6 +58,7 @@ pub(crate) async fn build(
     config: &Config,
     metrics: &Metrics,
     shutdown: &Shutdown,
+    level: Arc<dyn admin::LogLevel>,
 ) -> Result<House, StartError> {
     let clock = Clock::system();
     let chance = Chance::from_os();
@@ -58,13 +74,17 @@ pub(crate) async fn build(
         metrics: Arc::clone(&metrics.backends),
         patience: config.server.backend_timeout,
     };
-    let (opened, tasks) = Arc::new(opener).open_all(config).await?;
+    let opener = Arc::new(opener);
+    opener.refuse_lost_catalog(config).await?;
+    let (opened, tasks) = opener.open_all(config).await?;
     let specs: Vec<BackendSpec> = config.backends.iter().map(spec).collect();
     let backend_ids = catalog.sync_backends(&specs).await?;
     let boot = ids.boot();
     catalog.begin_boot(boot, clock.now()).await?;
     let names: Vec<BucketName> = config.buckets.iter().map(|bucket| bucket.name.clone()).collect();
     let bucket_ids = catalog.sync_buckets(&names, clock.now()).await?;
+    let buckets: Vec<Bucket> =
+        names.into_iter().zip(&bucket_ids).map(|(name, id)| Bucket { id: *id, name }).collect();
     let places = backends::places(config, opened, backend_ids);
     let settings = settings(config);
     tracing::info!(
@@ -77,13 +97,34 @@ pub(crate) async fn build(
     );
     metrics.ledger.connect(Arc::clone(&catalog), quotas(config));
     let engine = Engine::new(Parts { catalog, places, boot, settings, clock: clock.clone(), ids });
+    engine.delete_nothing_before_proof();
+    engine.prove_newest(None).await?;
+    if let Some(reason) = engine.frozen() {
+        return Err(Frozen(reason.to_string()).into());
+    }
+    metrics.journal.connect(engine.clone());
     let mut supervisor = Supervisor::new(clock.clone(), chance.clone(), shutdown.clone());
     workers::start(&mut supervisor, &engine);
+    workers::start_shipper(&mut supervisor, &engine, pace::of(config));
+    workers::start_fleet(&mut supervisor, &engine, &fleet::options(config, &buckets));
+    metrics.fleet.connect(engine.clone(), fleet::strategy(config));
     metrics.workers.connect(supervisor.workers());
     let directory = s3::directory(config, bucket_ids, identity.deployment.timestamp())?;
     let observer = Arc::clone(&metrics.requests) as Arc<dyn gateway::Observer>;
+    let admin = admin::House {
+        engine: engine.clone(),
+        workers: supervisor.workers(),
+        buckets,
+        level,
+        clock: clock.clone(),
+    };
     let gateway = Gateway::new(engine.clone(), directory, s3::options(config), (clock, chance), observer);
-    Ok(House { gateway, background: Background { tasks, supervisor: Some(supervisor), _engine: engine } })
+    Ok(House {
+        gateway,
+        engine: engine.clone(),
+        admin,
+        background: Background { tasks, supervisor: Some(supervisor), _engine: engine },
+    })
 }
 
 impl Background {

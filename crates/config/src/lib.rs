@@ -10,6 +10,7 @@ mod config;
 mod expand;
 mod keys;
 mod net;
+mod reader;
 mod report;
 mod scalar;
 mod secret;
@@ -29,11 +30,17 @@ pub use secret::{AccessKeyId, Secret};
 pub use sections::{
     Admission, Auth, Backend, BackendCircuitBreaker, Bucket, Cache, CircuitBreaker, CleanupQueue,
     Compression, CompressionLevel, CorsRule, Credential, CredentialSource, Database, Debug, DirectoryStore,
-    Driver, Encryption, FlightRecorder, HttpMethod, HttpPool, Integrity, Lifecycle, LifecycleRule, LogFormat,
-    LogLevel, Metrics, Multipart, NotificationEndpoint, Notifications, ParallelCopies, PendingPattern,
-    Period, RateLimit, Rebalance, Reconcile, Redis, Replication, RequestPool, RootCredential, S3Store,
-    Server, SslMode, Store, StoreType, Strategy, Telemetry, Tls, TlsVersion, Tracing, Ui, UsageFlush, Vault,
-    WritePath,
+    Driver, Encryption, FlightRecorder, HttpMethod, HttpPool, Integrity, Journal, Lifecycle, LifecycleRule,
+    LogFormat, LogLevel, Metrics, Multipart, NotificationEndpoint, Notifications, ParallelCopies,
+    PendingPattern, Period, RateLimit, Rebalance, Reconcile, Redis, Replication, RequestPool, RootCredential,
+    S3Store, Server, SslMode, Store, StoreType, Strategy, Telemetry, Tls, TlsVersion, Tracing, Ui,
+    UsageFlush, Vault, WritePath,
 };
 pub use text_list::TextList;
 pub use units::ByteSize;
+
+/// YAML (and JSON, which is YAML) as a tree that knows its lines, for the configurations of other programs.
+pub mod yaml {
+    pub use crate::reader::{Problems, Section, scalar};
+    pub use crate::tree::{Entry, Flaw, Kind, Node, Position, parse};
+}

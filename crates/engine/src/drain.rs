@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use catalog::{BackendId, Drain, Held};
+use catalog::{BackendId, Drain, Held, Removed};
 use futures::{StreamExt, stream};
 use types::ReplicaId;
 
@@ -49,6 +49,25 @@ impl Engine {
         Ok(drained)
     }
 
+    /// Forgets a backend on which nothing is left. Where `give_up` says that it is gone for good, what waits to be
+    /// deleted there counts as deleted.
+    ///
+    /// # Errors
+    /// Where the catalog does not answer.
+    pub async fn remove_backend(&self, backend: BackendId, give_up: bool) -> Result<Removed, EngineError> {
+        let shared = &self.shared;
+        let mut removed = shared.repeat(|| shared.catalog.remove_backend(backend)).await?;
+        while let Removed::Occupied(left) = removed
+            && give_up
+            && left.is_drained()
+        {
+            let change = shared.ids.change();
+            shared.repeat(|| shared.catalog.give_up_doomed(change, backend, GIVE_UP)).await?;
+            removed = shared.repeat(|| shared.catalog.remove_backend(backend)).await?;
+        }
+        Ok(removed)
+    }
+
     /// Why a draining backend does not get on, where it does not.
     #[must_use]
     pub fn drain_trouble(&self, backend: BackendId) -> Option<String> {
@@ -61,6 +80,9 @@ impl Engine {
         self.shared.place(backend).is_some_and(|(index, _)| !self.shared.health.rank(index).0)
     }
 }
+
+/// Rows given up in one transaction.
+const GIVE_UP: u32 = 1_000;
 
 /// Replicas that are moved at once.
 const AT_ONCE: usize = 4;
@@ -109,7 +131,11 @@ impl Engine {
             return Ok(drained);
         }
         let counting = shared.counting_places().await?;
-        let moves = page.held.iter().map(|held| shared.drain_one(held, &counting));
+        let counting = &counting;
+        let moves = page.held.into_iter().map(|held| async move {
+            let moved = shared.drain_one(&held, counting).await;
+            (held.charged, moved)
+        });
         let mut moving = stream::iter(moves).buffer_unordered(AT_ONCE);
         while let Some((charged, moved)) = moving.next().await {
             let trouble = match moved {
@@ -164,16 +190,12 @@ impl Shared {
         counting.order.iter().copied().filter(takes).collect()
     }
 
-    async fn drain_one(
-        self: &Arc<Self>,
-        held: &Held,
-        counting: &Counting,
-    ) -> (u64, Result<Moved, EngineError>) {
+    async fn drain_one(self: &Arc<Self>, held: &Held, counting: &Counting) -> Result<Moved, EngineError> {
         // Where fewer backends are left than the blob wants, it gets along with those.
         let left = u32::try_from(counting.order.len()).unwrap_or(u32::MAX);
         let least = held.wanted.min(left).max(1);
         let order = self.takers(held, counting);
-        (held.charged, self.move_away(held, &order, least, &counting.except).await)
+        self.move_away(held, &order, least, &counting.except).await
     }
 
     /// Something was doomed.

@@ -13,6 +13,7 @@ use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 
+use connect::{Connector, Stream};
 use http::Request;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
@@ -20,7 +21,6 @@ use runtime::Instant;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::body::RequestBody;
-use crate::connect::{Connector, Stream};
 use crate::error::Error;
 use crate::options::{PoolOptions, Timeouts};
 
@@ -124,7 +124,7 @@ impl Pool {
 
     /// A new connection.
     pub(crate) async fn connect(&self) -> Result<Connection, Error> {
-        let stream = self.connector.connect().await?;
+        let stream = self.connector.connect().await.map_err(no_connection)?;
         let (sender, connection) = http1::Builder::new()
             .max_buf_size(self.options.read_buffer_bytes_max.max(16 * 1024))
             .handshake(TokioIo::new(stream))
@@ -193,6 +193,10 @@ impl Lease {
         // After the connection is idle, so that whoever waits for the permit finds it.
         drop(self.permit);
     }
+}
+
+fn no_connection(error: connect::Error) -> Error {
+    Error::never_sent(error.to_string()).with_source(error)
 }
 
 /// What hyper is given.

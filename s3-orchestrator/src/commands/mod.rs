@@ -1,6 +1,8 @@
 //! One file per command.
 
+pub(crate) mod admin;
 pub(crate) mod demo;
+pub(crate) mod rebuild;
 pub(crate) mod serve;
 pub(crate) mod validate;
 pub(crate) mod version;

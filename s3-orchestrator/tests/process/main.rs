@@ -2,9 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
+mod admin;
 mod commands;
 mod demo;
 mod lifecycle;
 mod listener;
+mod lost;
 mod support;
 mod tls;

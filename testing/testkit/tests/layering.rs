@@ -12,16 +12,24 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("types", &[]),
     ("runtime", &["types"]),
     ("format", &["types"]),
-    ("s3-client", &["types", "runtime"]),
+    ("connect", &["runtime"]),
+    ("s3-client", &["types", "runtime", "connect"]),
+    ("vault", &["runtime", "connect"]),
+    // They hold what opens a vault, so they share nothing with what serves strangers.
+    ("vault-unsealer", &["runtime", "connect", "vault", "config"]),
     ("backend", &["types", "runtime", "format", "s3-client"]),
     ("catalog", &["types", "runtime"]),
     ("engine", &["types", "runtime", "format", "backend", "catalog"]),
     ("workers", &["types", "runtime", "catalog", "engine"]),
     ("gateway", &["types", "runtime", "catalog", "engine"]),
+    ("admin", &["types", "runtime", "catalog", "engine"]),
     ("config", &["types"]),
     (
         "s3-orchestrator",
-        &["types", "runtime", "format", "backend", "catalog", "engine", "workers", "gateway", "config"],
+        &[
+            "types", "runtime", "format", "backend", "catalog", "engine", "workers", "gateway", "admin",
+            "config",
+        ],
     ),
 ];
 
@@ -30,7 +38,7 @@ const STAYS_IN: &[(&str, &[&str])] = &[
     ("rusqlite", &["catalog"]),
     ("s3s", &["gateway"]),
     ("granit-parser", &["config"]),
-    ("webpki-roots", &["s3-client"]),
+    ("webpki-roots", &["connect"]),
     ("clap", &["s3-orchestrator"]),
     ("prometheus-client", &["s3-orchestrator"]),
 ];
@@ -42,7 +50,7 @@ fn root() -> PathBuf {
 /// The product's crates and what each names under `[dependencies]`.
 fn dependencies() -> BTreeMap<String, Vec<String>> {
     let crates = fs::read_dir(root().join("crates")).unwrap().map(|entry| entry.unwrap().path());
-    let folders = crates.chain([root().join("s3-orchestrator")]);
+    let folders = crates.chain(["s3-orchestrator", "vault-unsealer"].map(|name| root().join(name)));
     folders.map(|folder| read_manifest(&folder)).collect()
 }
 
