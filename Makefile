@@ -3,13 +3,16 @@
 # make lint    the part of it that needs no server
 # make fuzz    the parsers that read bytes from strangers, fuzzed for a while
 # make bench   the comparison with direct access to a backend, as a table
+# make sim     simulated schedules: SEEDS=N of them, or SEED=x alone, told line by line (SHRINK=1 makes it small)
 # make soak    the long variants of the tests
 
 export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/s3-orchestrator/target
+# What the simulation reads.
+export SEED SEEDS FROM CUTS SHRINK LOG
 
 SAY = @printf '\n== %s\n'
 
-.PHONY: demo test lint fuzz bench soak tools build
+.PHONY: demo test lint fuzz bench sim soak tools build
 
 demo: tools/have-rust
 	$(SAY) "building the release binary (a few minutes the first time)"
@@ -41,9 +44,12 @@ fuzz: tools/have-rust
 bench: tools/have-rust
 	cargo run --release --locked -p bench
 
+sim: tools/have-rust
+	cd testing/sim && cargo test --locked --release -p sim --test it -- --nocapture schedules_hold_the_laws
+
 soak: tools/have-rust
 	tools/test-env servers clients debian npm
-	S3O_SOAK=1 cargo test --locked --release --workspace
+	S3O_SOAK=1 SEEDS=$(or $(SEEDS),200000) cargo test --locked --release --workspace
 
 .PHONY: tools/have-rust
 tools/have-rust:
