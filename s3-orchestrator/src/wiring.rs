@@ -5,6 +5,7 @@
 mod backends;
 mod s3;
 mod standby;
+mod upkeep;
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -79,6 +80,9 @@ pub(crate) async fn build(
     let engine = Engine::new(Parts { catalog, places, boot, settings, clock: clock.clone(), ids });
     let mut supervisor = Supervisor::new(clock.clone(), chance.clone(), shutdown.clone());
     workers::start(&mut supervisor, &engine);
+    engine.set_brake(upkeep::brake(config)).await?;
+    workers::start_upkeep(&mut supervisor, &engine, &upkeep::upkeep(config, &metrics.upkeep));
+    metrics.upkeep.connect(engine.clone());
     metrics.workers.connect(supervisor.workers());
     let directory = s3::directory(config, bucket_ids, identity.deployment.timestamp())?;
     let observer = Arc::clone(&metrics.requests) as Arc<dyn gateway::Observer>;

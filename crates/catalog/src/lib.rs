@@ -20,7 +20,8 @@ pub use error::{CatalogError, Refusal};
 pub use roles::instances::Instances;
 pub use roles::limits::Limits;
 pub use roles::{
-    Catalog, Deployment, Expiry, Fleet, FleetWork, Ledger, Moves, Objects, Reaping, Strays, Uploads, Writes,
+    Brake, Catalog, Deployment, Expiry, Fleet, FleetWork, Ledger, Moves, Objects, Reaping, Repair, Scrubbing,
+    Strays, Uploads, Writes,
 };
 pub use words::expiry::{ExpiredPage, ExpiredQuery, SeenObject, StaleUpload};
 pub use words::fleet::{DoomedPage, DoomedRow, Drain, Held, HeldPage, OnBackend, Removed, Retire, Retired};
@@ -35,6 +36,7 @@ pub use words::place::{
     BackendId, BackendSpec, BackendTotals, BucketId, Doomed, Identity, ReplicaRow, ReplicaState, Settled,
     SettledOutcome, Totals,
 };
+pub use words::repair::{BrakeSettings, BrakeState, Postponed, ScrubPage, ShortBlob, Shortage, Unproved};
 pub use words::strays::{KnownReplica, Quarantined, RestoreQuarantined, Stray};
 pub use words::upload::{
     AbortUpload, CommitPart, CompleteUpload, Completed, Completion, CopyPart, CreateUpload, DecideCompletion,

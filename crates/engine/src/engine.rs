@@ -56,6 +56,12 @@ impl Place {
     pub fn name(&self) -> &BackendName {
         self.backend.name()
     }
+
+    /// The way to it for work that no client waits for: repair, moves, proofs.
+    #[must_use]
+    pub fn maintenance(&self) -> Arc<dyn Backend> {
+        Arc::clone(&self.backend)
+    }
 }
 
 pub(crate) struct Shared {
@@ -70,8 +76,12 @@ pub(crate) struct Shared {
     pub(crate) health: crate::health::Health,
     pub(crate) troubles: crate::drain::Troubles,
     pub(crate) stats: crate::stats::FleetStats,
+    pub(crate) repairs: crate::upkeep::RepairStats,
+    pub(crate) proofs: crate::upkeep::ProofStats,
     /// Something was doomed or given up.
     pub(crate) reap: Bell,
+    /// A blob has fewer live replicas than it should.
+    pub(crate) short: Bell,
     budget: Arc<Semaphore>,
 }
 
@@ -92,7 +102,10 @@ impl Engine {
                 health: crate::health::Health::new(places.len()),
                 troubles: crate::drain::Troubles::default(),
                 stats: crate::stats::FleetStats::default(),
+                repairs: crate::upkeep::RepairStats::default(),
+                proofs: crate::upkeep::ProofStats::default(),
                 reap: Bell::default(),
+                short: Bell::default(),
                 budget: Arc::new(Semaphore::new(units)),
                 catalog,
                 places,
@@ -122,6 +135,12 @@ impl Engine {
         &self.shared.reap
     }
 
+    /// Rings when a blob came to have fewer live replicas than it should: there is work for repair.
+    #[must_use]
+    pub fn short(&self) -> &Bell {
+        &self.shared.short
+    }
+
     /// The settings in force.
     #[must_use]
     pub fn settings(&self) -> &Settings {
@@ -130,6 +149,17 @@ impl Engine {
 }
 
 impl Shared {
+    /// Calls for repair where a blob that was just committed has fewer live replicas than it should.
+    pub(crate) fn call_for_repair(&self, blobs: &[catalog::NewBlob]) {
+        let is_live = |fate: &&catalog::Fate| matches!(fate.outcome, catalog::WriteOutcome::Live { .. });
+        let is_short = |blob: &catalog::NewBlob| {
+            blob.fates.iter().filter(is_live).count() < usize::try_from(blob.wanted).unwrap_or(usize::MAX)
+        };
+        if blobs.iter().any(is_short) {
+            self.short.ring();
+        }
+    }
+
     pub(crate) fn place(&self, id: BackendId) -> Option<(usize, &Place)> {
         self.places.iter().enumerate().find(|(_, place)| place.id == id)
     }

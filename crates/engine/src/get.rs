@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use backend::{BackendError, ByteStream, ErrorKind};
 use bytes::Bytes;
@@ -71,6 +72,8 @@ pub(crate) struct Reading {
     ready: VecDeque<Bytes>,
     /// Replicas tried for the present piece without a byte gained.
     tried: usize,
+    /// Whether nobody waits for it but a worker.
+    maintenance: bool,
 }
 
 /// A run of blocks on its way from one replica.
@@ -93,7 +96,23 @@ impl Reading {
         pieces: Vec<Piece>,
     ) -> Self {
         let (pieces, ready) = (shared_pieces(pieces), VecDeque::new());
-        Self { shared, _guard: guard, manifest, left, pieces, source: None, place: None, ready, tried: 0 }
+        Self {
+            shared,
+            _guard: guard,
+            manifest,
+            left,
+            pieces,
+            source: None,
+            place: None,
+            ready,
+            tried: 0,
+            maintenance: false,
+        }
+    }
+
+    /// The same, out of the share of each limit that is kept for maintenance.
+    pub(crate) fn for_maintenance(self) -> Self {
+        Self { maintenance: true, ..self }
     }
 
     /// Waits for the first bytes, then gives the rest as a stream.
@@ -174,11 +193,13 @@ impl Reading {
         while self.tried < order.len() * ROUNDS {
             let (place, replica) = &order[self.tried % order.len()];
             self.tried += 1;
-            let backend = &self.shared.places[*place].backend;
+            let at = &self.shared.places[*place];
+            let backend = if self.maintenance { at.maintenance() } else { Arc::clone(&at.backend) };
             let range = (run != ByteRange::whole(piece.blob_size)).then_some(run);
             let started = Instant::now();
             match backend.get(&replica.path, range).await {
                 Ok(download) if download.length == run.length => {
+                    self.shared.proofs.reads.fetch_add(u64::from(!self.maintenance), Relaxed);
                     return Ok(SourceRead {
                         replica: replica.clone(),
                         place: *place,
@@ -209,6 +230,7 @@ impl Reading {
                         self.shared.health.succeeded(place, started.elapsed());
                     }
                     if let Err(why) = source.take(bytes, piece, &mut self.ready) {
+                        self.shared.proofs.read_errors.fetch_add(1, Relaxed);
                         self.source = None;
                         self.ready.clear();
                         self.shared.suspect(place, &replica, &why).await;
@@ -286,8 +308,11 @@ impl Shared {
         }
         tracing::error!(backend.name = %name, replica = %replica.replica, path = %replica.path, "replica is suspect: it {why}");
         let change = self.ids.change();
-        if let Err(error) = self.catalog.mark_suspect(change, replica.replica, why).await {
-            tracing::warn!(%error, replica = %replica.replica, "could not note that a replica is suspect");
+        match self.catalog.mark_suspect(change, replica.replica, why).await {
+            Ok(()) => self.short.ring(),
+            Err(error) => {
+                tracing::warn!(%error, replica = %replica.replica, "could not note that a replica is suspect");
+            }
         }
     }
 

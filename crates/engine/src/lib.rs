@@ -29,9 +29,12 @@ mod reaper;
 mod rebalance;
 mod reconcile;
 mod remove;
+mod repair;
+mod scrub;
 mod seen;
 mod stats;
 mod targets;
+mod upkeep;
 mod window;
 mod words;
 mod write;
@@ -44,7 +47,10 @@ pub use lifecycle::{Expired, ExpiryRule};
 pub use reaper::{Reaped, Step};
 pub use rebalance::{Balance, RebalancePlan, Rebalanced};
 pub use reconcile::{Found, Reconciling};
+pub use repair::{RepairOptions, Repaired};
+pub use scrub::Scrubbed;
 pub use stats::FleetCounts;
+pub use upkeep::UpkeepCounts;
 pub use words::{
     Algorithm, Bucket, CompleteUpload, CopyObject, CopyPart, CreateUpload, DeleteObjects, Expected,
     GetObject, Incoming, IncomingStream, ListedPart, Opened, OpenedBody, PutObject, PutPart, Read,

@@ -6,6 +6,7 @@ mod backends;
 mod ledger;
 mod process;
 mod requests;
+mod upkeep;
 mod workers;
 
 use std::net::SocketAddr;
@@ -23,6 +24,7 @@ use prometheus_client::registry::Registry;
 pub(crate) use backends::BackendMetrics;
 pub(crate) use ledger::Ledger;
 pub(crate) use requests::RequestMetrics;
+pub(crate) use upkeep::UpkeepMetrics;
 pub(crate) use workers::WorkerMetrics;
 
 use crate::commands::version::{RUSTC, VERSION};
@@ -47,6 +49,8 @@ pub(crate) struct Metrics {
     pub ledger: Arc<Ledger>,
     /// How the workers are doing.
     pub workers: Arc<WorkerMetrics>,
+    /// What repair, trimming and proofs did, and the brake.
+    pub upkeep: Arc<UpkeepMetrics>,
 }
 
 impl Metrics {
@@ -65,12 +69,15 @@ impl Metrics {
         ours.register_collector(Box::new(Arc::clone(&ledger)));
         let workers = Arc::new(WorkerMetrics::default());
         ours.register_collector(Box::new(Arc::clone(&workers)));
-        Self { registry, requests, backends, ledger, workers }
+        let upkeep = Arc::new(UpkeepMetrics::new(ours));
+        ours.register_collector(Box::new(Arc::clone(&upkeep)));
+        Self { registry, requests, backends, ledger, workers, upkeep }
     }
 
     /// All of them, in the format of OpenMetrics or, as is, in the older one of Prometheus.
     async fn page(&self, open_metrics: bool) -> String {
         self.ledger.refresh().await;
+        self.upkeep.refresh().await;
         let mut text = String::new();
         encode(&mut text, &self.registry).expect("writing to a string does not fail");
         if open_metrics { text } else { older_format(&text) }

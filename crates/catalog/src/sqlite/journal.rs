@@ -38,6 +38,7 @@ pub(super) fn append(
     entry: &Entry<'_>,
     answer: Option<&Answer>,
 ) -> Result<(), CatalogError> {
+    tx.happens_at(change.timestamp());
     tx.execute(
         "INSERT INTO journal (change, seq, entry, answer) VALUES (?1, ?2, ?3, ?4)",
         params![change.to_bytes(), int(sequence), to_json(entry), answer.map(to_json)],

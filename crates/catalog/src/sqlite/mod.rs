@@ -4,6 +4,7 @@
 //! role or subject; `schema` has the tables.
 
 mod audit;
+mod brake;
 mod completion;
 mod content;
 mod deployment;
@@ -21,9 +22,11 @@ mod objects;
 mod open;
 mod readers;
 mod reaping;
+mod repair;
 mod replicas;
 mod rows;
 mod schema;
+mod scrubbing;
 mod strays;
 mod uploads;
 mod walk;

@@ -6,7 +6,7 @@ use types::{BlobId, ChangeId, ManifestId, ReplicaId, Timestamp};
 
 use super::rows::{self, int, millis, size};
 use super::writer::{Sums, Tx};
-use super::{Sqlite, content, journal, replicas, stmt};
+use super::{Sqlite, brake, content, journal, replicas, stmt};
 use crate::journal::{Answer, Entry, Item};
 use crate::{BackendId, CatalogError, Doomed, Reaping, Settled, SettledOutcome};
 
@@ -66,6 +66,9 @@ fn claim_doomed(
     now: Timestamp,
     limit: u32,
 ) -> Result<Vec<Doomed>, CatalogError> {
+    if brake::is_engaged(conn)? {
+        return Ok(Vec::new());
+    }
     // Two walks, so that neither what waits for its turn nor what waits for a reader is stepped over.
     let mut at_once = stmt(
         conn,
@@ -107,6 +110,9 @@ fn read_doomed(row: &Row<'_>) -> rusqlite::Result<(u64, Doomed)> {
 }
 
 fn next_doomed(conn: &Connection, backends: &[BackendId]) -> Result<Option<Timestamp>, CatalogError> {
+    if brake::is_engaged(conn)? {
+        return Ok(None);
+    }
     let mut first = stmt(
         conn,
         "SELECT MIN(next_attempt) FROM replicas INDEXED BY replicas_doomed WHERE state = 3 AND backend = ?1",
@@ -240,7 +246,7 @@ fn mark_suspect(
         return Ok(());
     };
     tx.execute(
-        "UPDATE blobs SET replicas_live = replicas_live - 1, next_attempt = 0 WHERE blob = ?1",
+        "UPDATE blobs SET replicas_live = replicas_live - 1, next_attempt = 0, attempts = 0 WHERE blob = ?1",
         params![blob],
     )?;
     tx.add_sums(backend, Sums { replicas_live: -1, ..Sums::default() });
