@@ -56,6 +56,13 @@ async fn repair(house: &House) -> Repaired {
     house.engine.repair_step(OPTIONS, &[]).await.unwrap()
 }
 
+/// Scrubs until so many replicas are suspect: what was written in this very millisecond is left out.
+async fn scrub_until(house: &House, suspect: usize) {
+    while rows(house, ReplicaState::Suspect).await.len() < suspect {
+        house.engine.scrub_step(10, Duration::ZERO).await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn a_replica_that_was_lost_is_made_again_and_the_suspect_one_goes() {
     let (house, _) = faulty(3, factor(2)).await;
@@ -103,7 +110,7 @@ async fn two_bad_replicas_whose_bad_blocks_differ_make_a_good_one() {
         flipped[at] ^= 0x80;
         overwrite(&house, store, &path, &flipped).await;
     }
-    house.engine.scrub_step(10, Duration::ZERO).await.unwrap();
+    scrub_until(&house, 2).await;
     assert_eq!(rows(&house, ReplicaState::Live).await, []);
     assert_eq!(repair(&house).await.made, 1);
     assert_eq!(repair(&house).await.made, 1);
@@ -124,7 +131,7 @@ async fn n64_a_poisoned_blob_waits_longer_each_time_and_starves_nobody() {
         let store = usize::from(row.backend == id(&house, 1));
         overwrite(&house, store, &row.path, &[0; 1000]).await;
     }
-    house.engine.scrub_step(10, Duration::ZERO).await.unwrap();
+    scrub_until(&house, 3).await;
     // The most endangered one is first in line, and in vain.
     let one = RepairOptions { batch: 1, at_once: 1 };
     let first = house.engine.repair_step(one, &[]).await.unwrap();
@@ -142,7 +149,7 @@ async fn a_target_that_fails_leaves_nothing_and_the_next_try_goes_elsewhere() {
     house.put("k", &bytes(100_000, 4)).await.unwrap();
     let lost = path_on(&house, 0).await;
     house.stores[0].delete(&lost).await.unwrap();
-    house.engine.scrub_step(10, Duration::ZERO).await.unwrap();
+    scrub_until(&house, 1).await;
     for backend in [0, 2] {
         faults[backend].always(Operation::Put, Fault::Refuse(ErrorKind::Unavailable));
     }
@@ -202,6 +209,7 @@ async fn n14_what_a_missing_backend_held_is_made_elsewhere_and_trimmed_when_it_r
 async fn n138_a_good_replica_never_goes_for_a_bad_one() {
     let (house, faults) = faulty(3, factor(3)).await;
     house.put("k", &bytes(1000, 6)).await.unwrap();
+    let blob = rows(&house, ReplicaState::Live).await[0].blob;
     while house.catalog.remark_wanted(2, 100).await.unwrap() {}
     // Two of the three failed lately: one sound replica is fewer than are wanted.
     for backend in [0, 1] {
@@ -209,7 +217,6 @@ async fn n138_a_good_replica_never_goes_for_a_bad_one() {
     }
     house.put("other", &bytes(1000, 7)).await.unwrap();
     assert_eq!(house.engine.trim_step(None, 100, &[]).await.unwrap().0, 0);
-    let blob = rows(&house, ReplicaState::Live).await[0].blob;
     let live = rows(&house, ReplicaState::Live).await;
     assert_eq!(live.iter().filter(|row| row.blob == blob).count(), 3);
 }
@@ -245,7 +252,7 @@ async fn what_was_deleted_while_it_was_repaired_is_gone() {
     let blob = rows(&house, ReplicaState::Live).await[0].blob;
     let lost = path_on(&house, 0).await;
     house.stores[0].delete(&lost).await.unwrap();
-    house.engine.scrub_step(10, Duration::ZERO).await.unwrap();
+    scrub_until(&house, 1).await;
     house.delete("k").await;
     assert_eq!(repair(&house).await, Repaired::default());
     assert!(house.catalog.move_source(blob).await.unwrap().is_none());
