@@ -27,6 +27,9 @@ lint: tools/have-rust
 	cargo fmt --all --check
 	$(SAY) "lints, warnings denied"
 	cargo clippy --locked --workspace --all-targets -- -D warnings
+	$(SAY) "licences, bans and sources of all that is built in"
+	tools/test-env lint
+	"$$(tools/test-env --path cargo-deny)/cargo-deny" --locked --log-level error check bans licenses sources
 	$(SAY) "documentation, warnings denied"
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --quiet
 

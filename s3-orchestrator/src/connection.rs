@@ -7,12 +7,13 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use http_body::{Body, Frame, SizeHint};
 use runtime::Instant;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::front::AnswerBody;
+use crate::refusal::Refuser;
 
 /// How long a client may keep a connection waiting.
 #[derive(Debug, Clone, Copy)]
@@ -181,15 +182,23 @@ impl Body for Watched {
     }
 }
 
-/// A stream that notes what moves on it.
+/// Most bytes that are read on of a head that was refused.
+const REFUSED_BYTES_MAX: usize = 32 << 20;
+
+/// A stream that notes what moves on it, and exchanges the refusals of the HTTP library.
 pub(crate) struct Noted<S> {
     stream: S,
     activity: Arc<Activity>,
+    refuser: Refuser,
+    /// What is being written in the place of such a refusal.
+    instead: Option<Bytes>,
+    /// Bytes that may still be read of a head that was refused.
+    refused: Option<usize>,
 }
 
 impl<S> Noted<S> {
-    pub(crate) fn new(stream: S, activity: Arc<Activity>) -> Self {
-        Self { stream, activity }
+    pub(crate) fn new(stream: S, activity: Arc<Activity>, refuser: Refuser) -> Self {
+        Self { stream, activity, refuser, instead: None, refused: None }
     }
 
     fn note(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
@@ -216,8 +225,48 @@ impl<S: AsyncRead + Unpin> AsyncRead for Noted<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Noted<S> {
+impl<S: AsyncWrite + Unpin> Noted<S> {
+    /// Writes something else where the HTTP library writes a refusal of its own: `None` where it does not.
+    fn poll_instead(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Option<Poll<io::Result<usize>>> {
+        if self.instead.is_none() {
+            self.instead = Some(self.refuser.instead_of(buf)?);
+        }
+        while let Some(left) = self.instead.as_mut().filter(|left| !left.is_empty()) {
+            match Pin::new(&mut self.stream).poll_write(cx, left) {
+                Poll::Ready(Ok(0)) => return Some(Poll::Ready(Err(io::ErrorKind::WriteZero.into()))),
+                Poll::Ready(Ok(count)) => left.advance(count),
+                other => return Some(other),
+            }
+        }
+        self.instead = None;
+        self.refused = Some(REFUSED_BYTES_MAX);
+        Some(Poll::Ready(Ok(buf.len())))
+    }
+}
+
+impl<S: AsyncRead + Unpin> Noted<S> {
+    /// Reads what is left of a head that was refused. A connection that is closed before reaches a client that
+    /// is still sending as a reset, and the answer is lost. How long this may take is bounded as for any head.
+    fn poll_read_on(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut space = [0; 8192];
+        while let Some(left) = self.refused.filter(|left| *left > 0) {
+            let mut buf = ReadBuf::new(&mut space);
+            if ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buf)).is_err() || buf.filled().is_empty()
+            {
+                break;
+            }
+            self.refused = Some(left.saturating_sub(buf.filled().len()));
+        }
+        self.refused = None;
+        Poll::Ready(())
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Noted<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        if let Some(written) = self.poll_instead(cx, buf) {
+            return written;
+        }
         let written = Pin::new(&mut self.stream).poll_write(cx, buf);
         self.note(written)
     }
@@ -227,6 +276,12 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Noted<S> {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        // A refusal of the library has no body.
+        if let [head] = bufs
+            && let Some(written) = self.poll_instead(cx, head)
+        {
+            return written;
+        }
         let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
         self.note(written)
     }
@@ -240,7 +295,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Noted<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        // Done once already where it is asked for again.
+        ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
+        self.poll_read_on(cx).map(Ok)
     }
 }
 

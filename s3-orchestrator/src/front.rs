@@ -12,30 +12,29 @@ use http::{Method, Request, Response, StatusCode, Version};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 use hyper::body::Incoming;
+use runtime::Chance;
 
 use crate::health::{Health, plain};
 use crate::lingering::Lingering;
 use crate::metrics::MetricsPage;
+use crate::refusal;
 use crate::server::Answer;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
-
-/// Answers to S3 requests before there is a gateway.
-const STARTING: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>ServiceUnavailable</Code>\
-    <Message>The server is starting. Please try again.</Message></Error>";
 
 /// The main listener.
 pub(crate) struct Front {
     health: Arc<Health>,
     metrics: Option<MetricsPage>,
     domains: Vec<String>,
+    ids: Chance,
     gateway: OnceLock<Gateway>,
 }
 
 impl Front {
     /// Health and metrics answer at once, S3 requests only once there is a gateway.
     pub(crate) fn new(health: Arc<Health>, metrics: Option<MetricsPage>, domains: Vec<String>) -> Self {
-        Self { health, metrics, domains, gateway: OnceLock::new() }
+        Self { health, metrics, domains, ids: Chance::from_os(), gateway: OnceLock::new() }
     }
 
     /// From now on, S3 requests are answered, and the process is ready.
@@ -50,6 +49,18 @@ impl Front {
         let header = || request.headers().get(HOST).and_then(|host| host.to_str().ok());
         let Some(host) = request.uri().host().or_else(header) else { return false };
         names_a_bucket(host, &self.domains)
+    }
+
+    /// The answer to an S3 request before there is a gateway.
+    fn starting<B>(&self, request: &Request<B>) -> Response<AnswerBody> {
+        let id = refusal::request_id(&self.ids);
+        let message = "The server is starting. Please try again.";
+        let document = refusal::document("ServiceUnavailable", message, &id);
+        let mut answer = plain(StatusCode::SERVICE_UNAVAILABLE, "application/xml", document);
+        answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        let id = HeaderValue::try_from(id).expect("a request id is hexadecimal");
+        answer.headers_mut().insert("x-amz-request-id", id);
+        whole(request, answer)
     }
 
     async fn own_answer(&self, request: &Request<Incoming>) -> Option<Response<Bytes>> {
@@ -88,7 +99,7 @@ impl Answer for Front {
                 let body = Lingering::new(body, &parts.headers);
                 gateway.call(Request::from_parts(parts, body), peer).await.map(AnswerBody::S3)
             }
-            (None, None) => starting(&request),
+            (None, None) => self.starting(&request),
         };
         if version < Version::HTTP_2 && !self.health.is_ready() {
             // Who keeps connections finds one elsewhere before this one is drained.
@@ -102,12 +113,6 @@ impl Answer for Front {
 pub(crate) fn whole<B>(request: &Request<B>, answer: Response<Bytes>) -> Response<AnswerBody> {
     let is_head = request.method() == Method::HEAD;
     answer.map(|body| AnswerBody::Whole(Full::new(if is_head { Bytes::new() } else { body })))
-}
-
-fn starting<B>(request: &Request<B>) -> Response<AnswerBody> {
-    let mut answer = plain(StatusCode::SERVICE_UNAVAILABLE, "application/xml", STARTING);
-    answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
-    whole(request, answer)
 }
 
 /// The body of any answer.

@@ -9,6 +9,7 @@ mod lingering;
 mod logging;
 mod memory;
 mod metrics;
+mod refusal;
 mod server;
 mod signals;
 mod tls;

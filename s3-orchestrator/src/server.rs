@@ -13,13 +13,14 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use runtime::{Phase, Shutdown};
+use runtime::{Chance, Phase, Shutdown};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
 use crate::connection::{Activity, Noted, Overdue, Patience, Watched};
 use crate::front::AnswerBody;
+use crate::refusal::Refuser;
 use crate::tls::Tls;
 
 /// Bytes of one HTTP/2 connection, and of one stream of it, that may wait unread.
@@ -102,6 +103,7 @@ pub(crate) async fn serve<A: Answer>(
 ) {
     let places = Arc::new(Semaphore::new(limits.connections_max as usize));
     let builder = Arc::new(builder(&limits));
+    let ids = Chance::from_os();
     let mut draining = pin!(shutdown.reached(Phase::Draining));
     loop {
         let next = async {
@@ -119,6 +121,7 @@ pub(crate) async fn serve<A: Answer>(
             builder: Arc::clone(&builder),
             patience: limits.patience,
             shutdown: shutdown.clone(),
+            ids: ids.clone(),
             peer,
         };
         let task = async move {
@@ -199,6 +202,7 @@ struct Connection<A> {
     builder: Arc<Builder<Spawner>>,
     patience: Patience,
     shutdown: Shutdown,
+    ids: Chance,
     peer: SocketAddr,
 }
 
@@ -226,7 +230,8 @@ impl<A: Answer> Connection<A> {
                 Ok::<_, Infallible>(response.map(|body| Watched::new(body, under_way)))
             }
         });
-        let stream = TokioIo::new(Noted::new(stream, Arc::clone(&activity)));
+        let refuser = Refuser { peer: self.peer, ids: self.ids.clone() };
+        let stream = TokioIo::new(Noted::new(stream, Arc::clone(&activity), refuser));
         let mut connection = pin!(self.builder.serve_connection(stream, service));
         let mut draining = pin!(self.shutdown.reached(Phase::Draining));
         let mut ending = false;

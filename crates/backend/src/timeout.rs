@@ -364,7 +364,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_giver_may_be_as_slow_as_it_likes() {
+    async fn n46_a_giver_may_be_as_slow_as_it_likes() {
         let (backend, _, memory) = impatient();
         assert_eq!(put(&backend, body(3, 1, SECOND * 3_600)).await, (Ok(()), 4 * 3_600));
         assert_eq!(memory.bytes_stored(), 3);

@@ -274,6 +274,7 @@ impl Model {
                 (state.headers, state.metadata) = (headers, metadata);
             }
             state.tags = c.replace_tags.clone().unwrap_or(state.tags);
+            state.checksums = c.replace_checksums.clone().unwrap_or(state.checksums);
             if let Err(refusal) = m.check(c.bucket, &c.key, &c.precondition) {
                 let won = m.same_call(c.bucket, &c.key, &c.client, state.size);
                 return match won.filter(|object| object.state.etag == state.etag) {
@@ -520,6 +521,7 @@ impl Model {
                     etag: object.state.etag.clone(),
                     modified: object.state.modified,
                     checksums: object.state.checksums.clone(),
+                    storage_class: object.state.headers.storage_class.clone(),
                 }),
             };
             if lines.last() != Some(&line) {

@@ -430,7 +430,7 @@ fn empty_text_is_nothing_where_a_key_is_optional() {
 }
 
 #[test]
-fn paths_and_listeners_do_not_hide_each_other() {
+fn n122_paths_and_listeners_do_not_hide_each_other() {
     check("ui: {path: /health/ui}\n", &["f:9: ui.path: must not begin with `/health`, which is taken"]);
     check(
         "telemetry: {metrics: {path: /ui}}\n",

@@ -1,11 +1,14 @@
 //! Copies: the target references the same content. No byte moves, however large the object.
+//!
+//! One thing needs the bytes: a checksum that the source does not have. They are read for it, and not written.
 
-use catalog::{CatalogError, Located, Want};
+use catalog::{CatalogError, Checksums, Located, Object, Want};
+use futures::TryStreamExt;
 use types::{ByteRange, ETag};
 
-use crate::digest::md5_of;
+use crate::digest::{ChecksumOf, md5_of};
 use crate::engine::{Engine, Shared};
-use crate::{CopyObject, CopyPart, EngineError, Source, Stored, StoredPart};
+use crate::{Algorithm, CopyObject, CopyPart, EngineError, GetObject, Read, Source, Stored, StoredPart};
 
 /// How often a copy starts over because its source changed under it.
 const STARTS: u32 = 16;
@@ -20,6 +23,14 @@ impl Engine {
         for _ in 0..STARTS {
             let source = shared.source(&request.source).await?.object;
             shared.check_size(source.state.size)?;
+            let missing = request.checksum.filter(|one| one.of(&source.state.checksums).is_none());
+            let replace_checksums = match missing {
+                None => None,
+                Some(algorithm) => match self.checksum_of(&request.source, &source, algorithm).await? {
+                    Some(checksums) => Some(checksums),
+                    None => continue,
+                },
+            };
             let copy = catalog::CopyObject {
                 change: shared.ids.change(),
                 at: shared.clock.now(),
@@ -31,6 +42,7 @@ impl Engine {
                 precondition: request.precondition.clone(),
                 replace_metadata: request.replace_metadata.clone(),
                 replace_tags: request.replace_tags.clone(),
+                replace_checksums,
                 client: request.client.clone(),
             };
             match shared.repeat(|| shared.catalog.copy_object(copy.clone())).await {
@@ -50,6 +62,34 @@ impl Engine {
             }
         }
         Err(changing())
+    }
+
+    /// Reads an object for a checksum that it does not have. `None` where it has changed since it was seen.
+    async fn checksum_of(
+        &self,
+        source: &Source,
+        seen: &Object,
+        algorithm: Algorithm,
+    ) -> Result<Option<Checksums>, EngineError> {
+        let get = GetObject {
+            bucket: source.bucket.clone(),
+            key: source.key.clone(),
+            want: Want::Whole,
+            conditions: source.conditions.clone(),
+        };
+        let Read::Found(opened) = self.get_object(get).await? else {
+            return Err(EngineError::PreconditionFailed);
+        };
+        if opened.object.change != seen.change {
+            return Ok(None);
+        }
+        let mut sum = ChecksumOf::new(algorithm);
+        if let Some(mut body) = opened.body {
+            while let Some(bytes) = body.stream.try_next().await? {
+                sum.update(&bytes);
+            }
+        }
+        Ok(Some(sum.finish()))
     }
 
     /// Makes a range of an object a part of an upload.

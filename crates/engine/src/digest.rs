@@ -76,8 +76,12 @@ fn md5_thread() -> Md5Work {
     let (queue, mut chunks) = mpsc::channel::<Bytes>(QUEUE_CHUNKS);
     let task = runtime::spawn_blocking(move || {
         let mut md5 = md5::Md5::new();
-        while let Some(chunk) = chunks.blocking_recv() {
-            md5.update(&chunk);
+        let mut batch = Vec::with_capacity(QUEUE_CHUNKS);
+        // All that are there at once: then the body is woken once for as many.
+        while chunks.blocking_recv_many(&mut batch, QUEUE_CHUNKS) > 0 {
+            for chunk in batch.drain(..) {
+                md5.update(&chunk);
+            }
         }
         md5.finalize().into()
     });
@@ -110,6 +114,28 @@ impl Sum {
             Self::Sha1(digest) => digest.finalize().to_vec(),
             Self::Sha256(digest) => digest.finalize().to_vec(),
         }
+    }
+}
+
+/// One checksum of a body that is read.
+pub(crate) struct ChecksumOf(Algorithm, Sum);
+
+impl ChecksumOf {
+    /// Of no bytes yet.
+    pub(crate) fn new(algorithm: Algorithm) -> Self {
+        Self(algorithm, Sum::new(algorithm))
+    }
+
+    /// Takes the next bytes.
+    pub(crate) fn update(&mut self, bytes: &[u8]) {
+        self.1.update(bytes);
+    }
+
+    /// It alone.
+    pub(crate) fn finish(self) -> Checksums {
+        let mut checksums = Checksums::default();
+        self.0.set(&mut checksums, STANDARD.encode(self.1.finish()));
+        checksums
     }
 }
 

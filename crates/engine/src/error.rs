@@ -1,5 +1,7 @@
 //! Why a verb of the engine was not carried out.
 
+use std::time::Duration;
+
 use catalog::{CatalogError, Refusal};
 
 /// A verb that was not carried out. `gateway/error.rs` is the one table to S3 codes.
@@ -60,9 +62,12 @@ pub enum EngineError {
 /// What can be wrong with a body. Always the client's side.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BodyFault {
-    /// The connection ended, or the client was too slow.
+    /// The connection ended before the body did.
     #[error("the client went away: {0}")]
     Disconnected(String),
+    /// The client fell silent.
+    #[error("no byte came for {0:?}")]
+    Silent(Duration),
     /// Fewer bytes than announced.
     #[error("the body has {got} bytes, {expected} were announced")]
     TooShort {

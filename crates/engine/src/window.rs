@@ -314,7 +314,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_producer_waits_for_the_slowest_and_goes_on_when_it_is_let_go() {
+    async fn n37_the_producer_waits_for_the_slowest_and_goes_on_when_it_is_let_go() {
         let window = Window::new(100, 4);
         let mut fast = window.reader().unwrap();
         let slow = window.reader().unwrap();

@@ -306,6 +306,9 @@ pub struct CopyObject {
     pub replace_metadata: Option<(ObjectHeaders, Metadata)>,
     /// New tags (`REPLACE`), or those of the source.
     pub replace_tags: Option<Metadata>,
+    /// A checksum that the target has to have. Where the source has none of this kind the bytes are read for
+    /// it, and it takes the place of those that the source has.
+    pub checksum: Option<Algorithm>,
     /// Who asks.
     pub client: Client,
 }

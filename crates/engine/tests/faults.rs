@@ -54,7 +54,7 @@ const SMALL: usize = 1000;
 const LARGE: usize = 1_000_000;
 
 #[tokio::test]
-async fn a_target_that_fails_is_replaced_while_the_body_is_whole() {
+async fn n41_a_target_that_fails_is_replaced_while_the_body_is_whole() {
     for fault in [
         Fault::Refuse(ErrorKind::Unavailable),
         Fault::Refuse(ErrorKind::OutOfSpace),
@@ -146,14 +146,14 @@ async fn check_get(fault: Fault, suspects: usize) {
 }
 
 #[tokio::test]
-async fn a_read_goes_on_from_the_next_replica_at_the_same_offset() {
+async fn n51_a_read_goes_on_from_the_next_replica_at_the_same_offset() {
     check_get(Fault::Refuse(ErrorKind::Unavailable), 0).await;
     check_get(Fault::BreakAtChunk(3), 0).await;
     check_get(Fault::Truncate { at: 200_000 }, 0).await;
 }
 
 #[tokio::test]
-async fn a_flipped_bit_is_found_and_never_given_out() {
+async fn n9_a_flipped_bit_is_found_and_never_given_out() {
     check_get(Fault::FlipBit { at: 150_000 }, 1).await;
 }
 
@@ -200,7 +200,7 @@ async fn a_read_without_any_good_replica_fails_before_its_first_byte() {
 }
 
 #[tokio::test]
-async fn failed_deletes_are_tried_again_and_charged_until_they_succeed() {
+async fn n5_n31_failed_deletes_are_tried_again_and_charged_until_they_succeed() {
     let (house, faults) = house(2, factor_two()).await;
     for i in 0..3 {
         house.put(&format!("k{i}"), &bytes(SMALL, i)).await.unwrap();

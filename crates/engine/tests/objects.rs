@@ -92,7 +92,7 @@ async fn a_request_that_is_dropped_halfway_is_given_up() {
 }
 
 #[tokio::test]
-async fn overwrites_and_deletes_give_the_bytes_back_and_no_sooner() {
+async fn n52_overwrites_and_deletes_give_the_bytes_back_and_no_sooner() {
     let house = House::new().await;
     house.put("k", &bytes(1000, 5)).await.unwrap();
     let reading = house.open("k", Want::Whole).await.unwrap();
@@ -183,7 +183,7 @@ fn source(house: &House, name: &str) -> Source {
 }
 
 #[tokio::test]
-async fn copies_move_no_byte_and_outlive_their_source() {
+async fn n45_copies_move_no_byte_and_outlive_their_source() {
     let house = House::new().await;
     let data = bytes(100_000, 12);
     house.put("a", &data).await.unwrap();
@@ -194,6 +194,7 @@ async fn copies_move_no_byte_and_outlive_their_source() {
         precondition: Precondition::default(),
         replace_metadata: Some((Default::default(), vec![("m".to_owned(), "1".to_owned())])),
         replace_tags: None,
+        checksum: None,
         client: Client::default(),
     };
     house.engine.copy_object(copy).await.unwrap();
@@ -208,7 +209,7 @@ async fn copies_move_no_byte_and_outlive_their_source() {
 }
 
 #[tokio::test]
-async fn multipart_parts_make_an_object_without_moving_a_byte() {
+async fn n39_n40_multipart_parts_make_an_object_without_moving_a_byte() {
     let settings = Settings { factor: 2, part_bytes_min: 1000, ..Settings::default() };
     let house = House::build(Plan { settings, ..Plan::default() }).await;
     let upload = house.begin_upload("k").await;

@@ -157,6 +157,7 @@ impl Storm {
                     precondition: Precondition::default(),
                     replace_metadata: None,
                     replace_tags: None,
+                    checksum: None,
                     client: Client::default(),
                 };
                 let _ = house.engine.copy_object(copy).await;

@@ -75,8 +75,8 @@ where
             }
             let Poll::Ready(next) = Pin::new(&mut this.inner).poll_frame(cx) else {
                 ready!(this.idle.poll(cx));
-                let text = format!("no byte came for {:?}", this.idle.limit);
-                return Poll::Ready(Some(Err(this.fail(BodyFault::Disconnected(text)))));
+                let silent = BodyFault::Silent(this.idle.limit);
+                return Poll::Ready(Some(Err(this.fail(silent))));
             };
             this.idle.touch();
             let taken = match next {
@@ -324,7 +324,7 @@ mod tests {
         let started = runtime::instant_now();
         assert!(body.collect().await.is_err());
         assert_eq!(bytes.load(Ordering::Relaxed), 10);
-        assert!(matches!(call.body_fault.get(), Some(BodyFault::Disconnected(_))));
+        assert_eq!(call.body_fault.get(), Some(&BodyFault::Silent(limit)));
         assert_eq!(runtime::instant_now() - started, Duration::from_secs(560));
     }
 

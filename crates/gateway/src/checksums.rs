@@ -75,6 +75,11 @@ pub(crate) fn parse_algorithm(name: &str) -> Outcome<Algorithm> {
     })
 }
 
+/// `x-amz-checksum-algorithm`.
+pub(crate) fn algorithm(headers: &HeaderMap) -> Outcome<Option<Algorithm>> {
+    ascii(headers, "x-amz-checksum-algorithm").map(parse_algorithm).transpose()
+}
+
 /// `x-amz-checksum-*` headers, checked for form.
 fn given(headers: &HeaderMap) -> Outcome<Vec<(Algorithm, String)>> {
     let mut found = Vec::new();

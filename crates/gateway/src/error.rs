@@ -200,8 +200,10 @@ impl From<EngineError> for Fault {
 impl From<BodyFault> for Fault {
     fn from(fault: BodyFault) -> Self {
         match fault {
-            BodyFault::Disconnected(text) => Self::from(Code::RequestTimeout).with_log(text),
-            BodyFault::TooShort { .. } => Self::from(Code::IncompleteBody).with_log(fault.to_string()),
+            BodyFault::Silent(_) => Self::from(Code::RequestTimeout).with_log(fault.to_string()),
+            BodyFault::Disconnected(_) | BodyFault::TooShort { .. } => {
+                Self::from(Code::IncompleteBody).with_log(fault.to_string())
+            }
             BodyFault::TooLong { .. } => {
                 Self::new(Code::IncompleteBody, "The body has more bytes than the headers announced.")
             }
@@ -238,6 +240,8 @@ impl From<Refusal> for Fault {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn check(error: EngineError, code: &str, status: u16) {
@@ -251,6 +255,8 @@ mod tests {
         check(EngineError::RangeNotSatisfiable { size: 3 }, "InvalidRange", 416);
         check(EngineError::OutOfSpace { size: 3 }, "InsufficientStorage", 507);
         check(EngineError::Body(BodyFault::BadDigest("MD5")), "BadDigest", 400);
+        check(EngineError::Body(BodyFault::Disconnected("reset".into())), "IncompleteBody", 400);
+        check(EngineError::Body(BodyFault::Silent(Duration::from_secs(1))), "RequestTimeout", 400);
         check(EngineError::Completion(Refusal::InvalidPartOrder), "InvalidPartOrder", 400);
         check(EngineError::Unavailable("x".into()), "ServiceUnavailable", 503);
         let refusal = Refusal::BadCompletion { code: "InvalidPart", message: "m".into() };

@@ -133,21 +133,20 @@ impl Drop for Ticket {
 }
 
 fn log(record: &RequestRecord) {
-    let text = |name: Option<&str>| name.unwrap_or_default().to_owned();
     tracing::info!(
         request_id = %record.request_id,
         operation = record.operation,
-        bucket = text(record.bucket.as_ref().map(BucketName::as_str)),
-        // Escaped: a key may hold a line break, and a log line must not.
-        key = ?record.key.as_ref().map_or("", ObjectKey::as_str),
+        bucket = record.bucket.as_ref().map_or("", BucketName::as_str),
+        // A key may hold a line break, and a log line must not: both formats escape what is text, once.
+        key = record.key.as_ref().map_or("", ObjectKey::as_str),
         status = record.status,
         bytes_in = record.bytes_in,
         bytes_out = record.bytes_out,
         duration_ms = u64::try_from(record.duration.as_millis()).unwrap_or(u64::MAX),
         backend.name = %Names(&record.backends),
         remote = %record.remote,
-        access_key = text(record.access_key.as_deref()),
-        error = text(record.error.as_deref()),
+        access_key = record.access_key.as_deref().unwrap_or_default(),
+        error = record.error.as_deref().unwrap_or_default(),
         "{} {}",
         record.operation,
         record.status,

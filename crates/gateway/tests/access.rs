@@ -79,7 +79,7 @@ async fn presigned_urls_work_until_they_expire() {
 }
 
 #[tokio::test]
-async fn a_key_sees_its_buckets_and_no_other() {
+async fn n116_a_key_sees_its_buckets_and_no_other() {
     let wire = Wire::new().await;
     let names = wire.get("/").await.expect(200).elements("Name");
     assert_eq!(names, ["backups", "photos"]);
@@ -150,7 +150,7 @@ async fn sub_resources_that_we_do_not_have_change_nothing() {
 }
 
 #[tokio::test]
-async fn every_answer_carries_its_request_id() {
+async fn n107_every_answer_carries_its_request_id() {
     let wire = Wire::new().await;
     let reply = wire.send(get("/photos/none").unsigned("x-request-id", "deadbeef")).await.expect(404);
     assert_eq!(reply.header("x-amz-request-id"), Some("deadbeef"));
@@ -212,7 +212,7 @@ async fn a_client_behind_a_trusted_proxy_has_its_own_rate() {
 }
 
 #[tokio::test]
-async fn a_bucket_may_stand_in_the_host() {
+async fn n110_a_bucket_may_stand_in_the_host() {
     let domains = vec!["s3.example.com".to_owned()];
     let wire = Wire::with(GatewayOptions { domains, ..Default::default() }).await;
     let at = |ask: common::Ask| ask.header("host", "photos.s3.example.com");

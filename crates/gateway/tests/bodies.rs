@@ -137,7 +137,7 @@ async fn lengths_are_demanded_and_bounded() {
 }
 
 #[tokio::test]
-async fn checksums_are_computed_when_only_their_algorithm_is_named() {
+async fn n101_checksums_are_computed_when_only_their_algorithm_is_named() {
     let wire = Wire::new().await;
     for (name, header) in [
         ("CRC32", "crc32"),

@@ -79,7 +79,7 @@ async fn the_first_version_goes_on_behind_a_marker() {
 }
 
 #[tokio::test]
-async fn the_corners_of_parameters() {
+async fn n106_the_corners_of_parameters() {
     let wire = filled(&["a b", "ü"]).await;
     let list = |query: &str| get("/photos").query("list-type=2").query(query);
     let zero = wire.send(list("max-keys=0")).await.expect(200);

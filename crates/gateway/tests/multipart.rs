@@ -94,7 +94,7 @@ async fn parts_become_an_object() {
 }
 
 #[tokio::test]
-async fn completions_that_do_not_fit_are_refused() {
+async fn n98_completions_that_do_not_fit_are_refused() {
     let wire = Wire::new().await;
     let upload = begin(&wire, "/photos/k").await;
     let a = wire.send(part("/photos/k", &upload, "1", b"aaaaa")).await.expect(200).etag();

@@ -7,7 +7,7 @@ mod common;
 use common::{Wire, ask, get, put};
 
 #[tokio::test]
-async fn an_object_comes_back_as_it_was_put() {
+async fn n102_an_object_comes_back_as_it_was_put() {
     let wire = Wire::new().await;
     let request = put("/photos/a/b c+d.txt", b"hello")
         .header("content-type", "text/plain; charset=utf-8")
@@ -144,7 +144,7 @@ async fn ranges_are_read_as_s3_reads_them() {
 }
 
 #[tokio::test]
-async fn conditions_of_reads() {
+async fn n105_conditions_of_reads() {
     let wire = Wire::new().await;
     let etag = wire.put("/photos/k", b"0123456789").await.etag();
     let bare = etag.trim_matches('"').to_owned();
@@ -219,7 +219,7 @@ async fn response_headers_may_be_overridden() {
 }
 
 #[tokio::test]
-async fn a_copy_takes_or_replaces_what_the_source_has() {
+async fn n103_a_copy_takes_or_replaces_what_the_source_has() {
     let wire = Wire::new().await;
     let source = put("/photos/a b", b"data").header("x-amz-meta-m", "1").header("content-type", "text/a");
     wire.send(source.header("x-amz-tagging", "t=1")).await.expect(200);
@@ -237,6 +237,19 @@ async fn a_copy_takes_or_replaces_what_the_source_has() {
     assert_eq!((copied.header("x-amz-meta-m"), copied.header("x-amz-meta-n")), (None, Some("2")));
     assert_eq!(copied.header("x-amz-tagging-count"), None);
 
+    // A checksum that the source does not have is computed from its bytes, and takes the place of its own.
+    for (target, algorithm) in [("/backups/crc", "CRC32"), ("/backups/sha", "SHA256")] {
+        let reply = wire.send(copy(target).header("x-amz-checksum-algorithm", algorithm)).await.expect(200);
+        let expected = engine::checksum_of(engine::Algorithm::parse(algorithm).unwrap(), b"data");
+        assert_eq!(reply.element(&format!("Checksum{algorithm}")), Some(expected.clone()));
+        let head = wire.send(ask("HEAD", target).header("x-amz-checksum-mode", "ENABLED")).await.expect(200);
+        let header = format!("x-amz-checksum-{}", algorithm.to_lowercase());
+        assert_eq!(head.header(&header), Some(&*expected));
+        assert_eq!(wire.last_record().error, None);
+    }
+    let unknown = copy("/backups/crc").header("x-amz-checksum-algorithm", "MD4");
+    wire.send(unknown).await.expect(400).fails("InvalidRequest");
+
     let classed = copy("/photos/a b").header("x-amz-storage-class", "GLACIER_IR");
     wire.send(classed).await.expect(200);
     let same = wire.get("/photos/a b").await.expect(200);
@@ -244,6 +257,12 @@ async fn a_copy_takes_or_replaces_what_the_source_has() {
         (same.header("x-amz-storage-class"), same.header("x-amz-meta-m")),
         (Some("GLACIER_IR"), Some("1"))
     );
+    let classes = wire.send(get("/photos").query("list-type=2")).await.expect(200).elements("StorageClass");
+    assert_eq!(classes, ["GLACIER_IR"]);
+    let listed = wire.send(get("/backups")).await.expect(200).elements("StorageClass");
+    assert_eq!(listed, ["STANDARD"; 3]);
+    let head = wire.send(ask("HEAD", "/backups/c")).await.expect(200);
+    assert_eq!(head.header("x-amz-storage-class"), None, "the standard class goes without saying");
 
     wire.send(copy("/photos/a b")).await.expect(400).fails("InvalidRequest");
     wire.send(ask("PUT", "/photos/x").header("x-amz-copy-source", "/photos/none"))
@@ -269,7 +288,7 @@ async fn a_copy_takes_or_replaces_what_the_source_has() {
 }
 
 #[tokio::test]
-async fn tags_are_put_read_and_removed() {
+async fn n104_tags_are_put_read_and_removed() {
     let wire = Wire::new().await;
     wire.put("/photos/k", b"x").await;
     let xml = "<Tagging><TagSet><Tag><Key>a&amp;b</Key><Value>1</Value></Tag></TagSet></Tagging>";

@@ -111,6 +111,8 @@ async fn a_client_that_vanishes_leaves_nothing() {
         drop(stream);
         let record = record(&wire, before + 1).await;
         assert_eq!((record.operation, record.status), ("PutObject", 400), "{:?}", record.error);
+        let error = record.error.unwrap_or_default();
+        assert!(error.starts_with("IncompleteBody: the client went away"), "{error}");
     }
     wire.get("/photos/k").await.expect(404);
     assert_eq!(wire.store.bytes_stored(), 0);
@@ -144,6 +146,23 @@ async fn odd_paths_arrive_as_they_were_sent() {
         let answer = read_until(&mut stream, key).await;
         assert!(answer.ends_with(&format!("\r\n\r\n{key}")), "{key:?}: {answer}");
     }
+}
+
+/// N115: `%2F` is a slash of the key, in the path and in what is signed.
+#[tokio::test]
+async fn n115_an_encoded_slash_is_a_slash() {
+    let wire = Wire::new().await;
+    let (address, _task) = serve(&wire).await;
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    for ask in [put("/photos/a/b", b"data"), get("/photos/a/b")] {
+        let (head, body) = raw(ask).await;
+        let head = head.replacen("/photos/a/b", "/photos/a%2Fb", 1);
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream.write_all(&body).await.unwrap();
+        let answer = read_until(&mut stream, "\r\n\r\n").await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
+    assert_eq!(wire.get("/photos/a/b").await.expect(200).body.as_ref(), b"data");
 }
 
 /// Several requests on one connection, with and without bodies, answered in order.

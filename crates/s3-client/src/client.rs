@@ -5,13 +5,13 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use bytes::Bytes;
+use connect::{Connector, Roots, TlsOptions};
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, HOST, RETRY_AFTER, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri};
 use runtime::Clock;
 
 use crate::answers::{ErrorBody, error_body, shortened};
 use crate::body::{Progress, PutBody, RequestBody};
-use crate::connect::Connector;
 use crate::encode::{AmzDate, Slash, canonical_query, percent_encode, retry_after};
 use crate::error::{Error, ErrorKind, Sent, classify};
 use crate::exchange::{Answer, exchange};
@@ -98,7 +98,7 @@ impl S3Client {
             }
         }
         let region = if options.region.is_empty() { "us-east-1" } else { options.region.as_str() };
-        let connector = Connector::new(&endpoint, &options)?;
+        let connector = connector(&endpoint, &options)?;
         Ok(Self {
             inner: Arc::new(Inner {
                 user_agent: HeaderValue::from_str(&options.user_agent)
@@ -303,6 +303,13 @@ impl Inner {
             _ => UNSIGNED_PAYLOAD.into(),
         }
     }
+}
+
+fn connector(endpoint: &Endpoint, options: &ClientOptions) -> Result<Connector, Error> {
+    let roots = options.extra_ca_pem.clone().map_or(Roots::Public, Roots::PublicAnd);
+    let tls = endpoint.tls.then(|| TlsOptions { roots, ..TlsOptions::default() });
+    Connector::new(&endpoint.host, endpoint.port, tls.as_ref(), options.timeouts.connect)
+        .map_err(|error| Error::invalid(error.to_string()).with_source(error))
 }
 
 fn value_of(text: &str) -> Result<HeaderValue, Error> {

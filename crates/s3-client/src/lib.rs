@@ -16,7 +16,6 @@
 mod answers;
 mod body;
 mod client;
-mod connect;
 mod encode;
 mod error;
 mod exchange;

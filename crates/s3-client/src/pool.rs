@@ -7,6 +7,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use connect::Connector;
 use http::Request;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
@@ -14,7 +15,6 @@ use runtime::{Instant, Task};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::body::RequestBody;
-use crate::connect::Connector;
 use crate::error::Error;
 use crate::options::{PoolOptions, Timeouts};
 
@@ -83,7 +83,7 @@ impl Pool {
 
     /// A new connection.
     pub(crate) async fn connect(&self) -> Result<Connection, Error> {
-        let stream = self.connector.connect().await?;
+        let stream = self.connector.connect().await.map_err(no_connection)?;
         let (sender, connection) = http1::Builder::new()
             .max_buf_size(self.options.read_buffer_bytes_max.max(16 * 1024))
             .handshake(TokioIo::new(stream))
@@ -152,6 +152,10 @@ impl Lease {
         // After the connection is idle, so that whoever waits for the permit finds it.
         drop(self.permit);
     }
+}
+
+fn no_connection(error: connect::Error) -> Error {
+    Error::never_sent(error.to_string()).with_source(error)
 }
 
 /// What hyper is given.

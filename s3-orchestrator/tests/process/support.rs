@@ -86,6 +86,15 @@ impl Server {
         log.iter().find(|line| says(line)).unwrap().clone()
     }
 
+    /// Waits for the first line of the log that is so.
+    pub(crate) async fn logged(&self, is: impl Fn(&Value) -> bool) -> Value {
+        let mut log = self.log.clone();
+        let waiting = log.wait_for(|log| log.iter().any(&is));
+        let log = runtime::timeout(PATIENCE, waiting).await;
+        let log = log.unwrap_or_else(|_| panic!("no such line was logged")).expect("the process lives");
+        log.iter().find(|line| is(line)).unwrap().clone()
+    }
+
     /// How often a message was logged that holds this.
     pub(crate) fn times_said(&self, message: &str) -> usize {
         let log = self.log.borrow();

@@ -3,6 +3,9 @@
 //! Their programs come from PyPI by way of `tools/test-env`; the product's own is the one that cargo built
 //! beside the test. One that is missing is an error that names the command to get it, never a skipped test.
 
+mod bao;
+mod certificate;
+mod jwt;
 mod orchestrator;
 mod ports;
 mod process;
@@ -11,6 +14,8 @@ mod s3;
 mod tools;
 pub mod wire;
 
+pub use bao::{Bao, BaoCluster};
+pub use jwt::JwtIssuer;
 pub use orchestrator::{ConfigBuilder, Orchestrator};
 pub use ports::free_ports;
 pub use process::{Process, ProcessOptions};

@@ -1,6 +1,5 @@
 //! The product as a process: the real binary with a configuration of its own.
 
-mod certificate;
 mod config;
 mod log;
 mod probe;
@@ -15,9 +14,9 @@ use runtime::instant_now;
 
 pub use config::ConfigBuilder;
 
+use crate::certificate::{self, Authority};
 use crate::process::{Process, ProcessOptions};
 use crate::wire::{Keys, WireClient};
-use certificate::Authority;
 use log::Log;
 
 /// Longest wait for a server to be ready, on a busy machine.

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 /// Where it is not installed, with the command that installs it.
 #[must_use]
 pub fn tool(environment: &str, name: &str) -> PathBuf {
-    let group = if environment == "servers" { "servers" } else { "clients" };
+    let group = if ["servers", "openbao"].contains(&environment) { "servers" } else { "clients" };
     let program = cache_folder().join("venv").join(environment).join("bin").join(name);
     installed(program, group)
 }

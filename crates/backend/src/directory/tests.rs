@@ -211,7 +211,7 @@ async fn a_large_folder_is_listed_in_bounded_pieces() {
 }
 
 #[tokio::test]
-async fn a_file_that_was_cut_ends_in_an_error() {
+async fn n10_a_file_that_was_cut_ends_in_an_error() {
     let root = TempDir::new().unwrap();
     let backend = open_at(root.path(), false).await.unwrap();
     put(&backend, "x~1", 2 << 20).await.unwrap();

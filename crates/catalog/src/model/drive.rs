@@ -18,10 +18,11 @@ use crate::sqlite::Sqlite;
 use crate::suite::World;
 use crate::suite::world::{Reserved, blocks, decide, key, md5, now, state};
 use crate::{
-    AbortUpload, BackendTotals, CatalogError, Client, CommitMove, CommitPut, CompleteUpload, CopyObject,
-    CopyPart, DeleteObjects, ExpiredQuery, Fate, ListPosition, ListQuery, ListedUpload, MatchTags, NewBlob,
-    Object, ObjectHeaders, PartsQuery, Piece, Precondition, Refusal, ReplicaState, Reserve, ReserveFor,
-    RestoreQuarantined, Retire, SetTags, Settled, SettledOutcome, Stray, UploadsQuery, Want, WriteOutcome,
+    AbortUpload, BackendTotals, CatalogError, Checksums, Client, CommitMove, CommitPut, CompleteUpload,
+    CopyObject, CopyPart, DeleteObjects, ExpiredQuery, Fate, ListPosition, ListQuery, ListedUpload,
+    MatchTags, NewBlob, Object, ObjectHeaders, PartsQuery, Piece, Precondition, Refusal, ReplicaState,
+    Reserve, ReserveFor, RestoreQuarantined, Retire, SetTags, Settled, SettledOutcome, Stray, UploadsQuery,
+    Want, WriteOutcome,
 };
 
 const KEYS: [&str; 10] = ["a", "a/", "a/b", "a/b/c", "a/c", "b", "b//", "ä/x", "a\0", "a0"];
@@ -488,9 +489,15 @@ impl Drive {
         }
         (copy.precondition, copy.client) = (self.guard(guard, &copy.key), Self::client(call));
         if replace {
-            let headers = ObjectHeaders { expires: Some("never".to_owned()), ..ObjectHeaders::default() };
+            let headers = ObjectHeaders {
+                expires: Some("never".to_owned()),
+                storage_class: Some("STANDARD_IA".to_owned()),
+                ..ObjectHeaders::default()
+            };
             copy.replace_metadata = Some((headers, vec![("a".to_owned(), "b".to_owned())]));
             copy.replace_tags = Some(vec![("c".to_owned(), "d".to_owned())]);
+            copy.replace_checksums =
+                Some(Checksums { crc32: Some("AAAAAA==".to_owned()), ..Checksums::default() });
         }
         let model = self.model.copy_object(&copy);
         let answers = alike("copy", self.w.catalog.copy_object(copy.clone()).await, model);

@@ -27,6 +27,9 @@ pub(super) fn copy_object(tx: &mut Tx<'_>, copy: CopyObject) -> Result<Committed
     if let Some(tags) = copy.replace_tags {
         state.tags = tags;
     }
+    if let Some(checksums) = copy.replace_checksums {
+        state.checksums = checksums;
+    }
     let present = find_present(tx, copy.bucket, &copy.key)?;
     if let Err(refusal) = check(&copy.precondition, present.as_ref()) {
         if present.is_some_and(|present| present.is_of_same_call(&refusal, &state)) {

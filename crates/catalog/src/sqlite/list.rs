@@ -24,7 +24,7 @@ pub(super) fn counted(conn: &Connection, query: &ListQuery) -> Result<(ListPage,
     while let Some(from) = next.take() {
         let mut statement = stmt(
             conn,
-            "SELECT key, size, etag, modified, checksums FROM objects \
+            "SELECT key, size, etag, modified, checksums, headers ->> 'storage_class' FROM objects \
              WHERE bucket = ?1 AND key >= ?2 AND key < ?3 ORDER BY key",
         )?;
         let mut found = statement.query(params![query.bucket.0, from, scope.end()])?;
@@ -53,6 +53,7 @@ fn listed(row: &Row<'_>) -> rusqlite::Result<ListedObject> {
         etag: rows::etag(row, 2)?,
         modified: rows::time(row, 3)?,
         checksums: row.get::<_, Json<_>>(4)?.0,
+        storage_class: row.get(5)?,
     })
 }
 

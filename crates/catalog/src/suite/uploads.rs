@@ -342,7 +342,7 @@ pub(super) async fn racing_completions_make_one_object(w: World) {
     w.nothing_is_left().await;
 }
 
-pub(super) async fn a_completion_of_ten_thousand_parts_is_one_transaction(w: World) {
+pub(super) async fn n57_a_completion_of_ten_thousand_parts_is_one_transaction(w: World) {
     let upload = w.upload("k").await;
     let source = w.put("one", 10_000).await;
     let copies: Vec<_> = (1..=10_000_u32)

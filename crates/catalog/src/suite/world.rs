@@ -177,6 +177,7 @@ impl World {
             precondition: Precondition::default(),
             replace_metadata: None,
             replace_tags: None,
+            replace_checksums: None,
             client: state(0).client,
         }
     }

@@ -73,4 +73,6 @@ pub struct ListedObject {
     pub modified: Timestamp,
     /// Its checksums.
     pub checksums: Checksums,
+    /// The class that was asked for, where it is not the standard one.
+    pub storage_class: Option<String>,
 }

@@ -4,7 +4,9 @@ use types::{
     BlobId, BootId, ChangeId, ManifestId, Md5, ObjectKey, ReplicaId, ReplicaPath, Timestamp, UploadId,
 };
 
-use crate::{BackendId, BucketId, Client, Metadata, Object, ObjectHeaders, ObjectState, Precondition};
+use crate::{
+    BackendId, BucketId, Checksums, Client, Metadata, Object, ObjectHeaders, ObjectState, Precondition,
+};
 
 /// A place for one replica, offered to a reservation.
 #[derive(Debug, Clone)]
@@ -179,6 +181,8 @@ pub struct CopyObject {
     pub replace_metadata: Option<(ObjectHeaders, Metadata)>,
     /// New tags, or those of the source.
     pub replace_tags: Option<Metadata>,
+    /// New checksums, or those of the source.
+    pub replace_checksums: Option<Checksums>,
     /// Who copies.
     pub client: Client,
 }

@@ -15,7 +15,7 @@ use crate::route::Verified;
 use crate::xml::Writer;
 use crate::{checksums, conditions, copy_source, tagging};
 
-/// Copies an object; no byte moves.
+/// Copies an object; no byte moves, unless another checksum is asked for.
 pub(crate) async fn copy_object(request: Verified) -> Outcome<Answer> {
     let bucket = request.bucket()?;
     let (source_bucket, mut source) = source(&request)?;
@@ -47,6 +47,7 @@ pub(crate) async fn copy_object(request: Verified) -> Outcome<Answer> {
         precondition: conditions::of_write(&request.headers),
         replace_metadata: new_metadata,
         replace_tags: if replace_tags { Some(tagging::of_headers(&request.headers)?) } else { None },
+        checksum: checksums::algorithm(&request.headers)?,
         client: headers::client(&request.identity.access_key, &request.headers),
     };
     let stored = request.shared.engine.copy_object(copy).await?;

@@ -148,7 +148,7 @@ fn contents(w: &mut Writer, object: &ListedObject, encoding: Encoding, owner: bo
     if owner {
         w.element("Owner", write_owner);
     }
-    w.text("StorageClass", "STANDARD");
+    w.text("StorageClass", object.storage_class.as_deref().unwrap_or("STANDARD"));
 }
 
 /// The one owner of everything.

@@ -93,7 +93,7 @@ async fn a_certificate_for_another_name_is_refused() {
 }
 
 #[tokio::test]
-async fn plain_http_signs_what_is_whole_in_memory() {
+async fn n38_plain_http_signs_what_is_whole_in_memory() {
     let server = RawServer::start(|mut connection| async move {
         while connection.read_request().await.is_some() {
             connection.answer("200 OK", &[], b"").await;

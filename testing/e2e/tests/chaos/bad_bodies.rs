@@ -40,10 +40,10 @@ async fn stop_after(site: &Site, head: &SignedHead, bytes: &[u8]) -> Refused {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn lengths_and_digests() {
+async fn n19_lengths_and_digests() {
     let site = Site::start().await;
     let short = put(b"ten bytes!").header("content-length", "20");
-    let stopped = ["closed", "400 IncompleteBody", "400 RequestTimeout"];
+    let stopped = ["400 IncompleteBody"];
     let head = site.wire.signed(&short);
     site.check("a body that stops halfway", &stopped, stop_after(&site, &head, b"ten bytes!").await).await;
     // The head says 5: the rest is no part of this request, and the digest is not that of 5 bytes.
@@ -148,7 +148,7 @@ async fn framing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn trailers() {
+async fn n18_trailers() {
     let site = Site::start().await;
     let trailer = |body: Vec<u8>, announced: &str| {
         let call = framed(UNSIGNED_TRAILER, BODY.len(), body.len()).header("x-amz-trailer", announced);
@@ -309,21 +309,36 @@ async fn part_numbers() {
     site.end().await;
 }
 
+/// Puts an object byte by byte, in more than the time for which it must not be silent. False where the machine
+/// made it silent for about that long: then it proves nothing.
+async fn slow_put(site: &Site, limit: Duration) -> bool {
+    let slow = Call::put("/b/slow", "slowly");
+    let mut wire = Wire::connect(&site.wire.address).await.unwrap();
+    let mut last = runtime::instant_now();
+    wire.write(&site.wire.signed(&slow).bytes).await.unwrap();
+    for byte in &slow.body {
+        runtime::sleep(limit / 4).await;
+        let written = wire.write(&[*byte]).await;
+        if last.elapsed() > limit / 2 {
+            return false;
+        }
+        written.unwrap();
+        last = runtime::instant_now();
+    }
+    wire.answer_to("PUT").await.unwrap().success("a byte now and then");
+    true
+}
+
 /// A client may be as slow as it likes while bytes come; one that falls silent is given up.
 #[tokio::test(flavor = "multi_thread")]
 async fn slow_and_silent_clients() {
-    let site =
-        Site::start_with(ConfigBuilder::new().server("read_header_timeout: 3s").server("read_timeout: 3s"))
-            .await;
-    let slow = Call::put("/b/slow", "slowly");
-    let mut wire = Wire::connect(&site.wire.address).await.unwrap();
-    wire.write(&site.wire.signed(&slow).bytes).await.unwrap();
-    for byte in &slow.body {
-        // Six times: twice the time in which it must not be silent.
-        runtime::sleep(Duration::from_secs(1)).await;
-        wire.write(&[*byte]).await.unwrap();
+    let limits = ConfigBuilder::new().server("read_header_timeout: 8s").server("read_timeout: 8s");
+    let site = Site::start_with(limits).await;
+    let mut tries = 0;
+    while !slow_put(&site, Duration::from_secs(8)).await {
+        tries += 1;
+        assert!(tries < 5, "this machine is too busy for a client that sends a byte every two seconds");
     }
-    wire.answer_to("PUT").await.unwrap().success("a byte per second");
     assert_eq!(site.wire.ask(&Call::get("/b/slow")).await.text(), "slowly");
     site.wire.ask(&Call::new("DELETE", "/b/slow")).await.success("delete");
 

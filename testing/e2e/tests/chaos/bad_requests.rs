@@ -72,7 +72,7 @@ async fn signatures_and_clocks() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn presigned_urls() {
+async fn n114_presigned_urls() {
     let site = Site::start().await;
     let call = Call::new("PUT", WITNESS);
     let expired = site.wire.presigned(&call, ago(120), 60);

@@ -47,7 +47,7 @@ fn config() -> ConfigBuilder {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn killed_twenty_times_over_directories() {
+async fn n1_n30_n97_killed_twenty_times_over_directories() {
     let plan = Plan { kills: 20, workers: 200, writes: 150 };
     let mut chaos = Chaos::start(config().directories(3), seed(), &plan).await;
     chaos.run(&plan).await;

@@ -68,7 +68,7 @@ fn run(number: u64, length: usize) -> Run {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn fifty_clients_create_one_key_and_one_wins() {
+async fn n100_fifty_clients_create_one_key_and_one_wins() {
     let (orchestrator, wire) = start().await;
     for round in 0..4 {
         let key = format!("/races/once-{round}");
@@ -141,7 +141,7 @@ async fn conditional_deletes_race_conditional_overwrites() {
 /// Writers overwrite, delete and copy while readers read: each read is of one whole state, its entity tag is
 /// that of its bytes, and never one that was replaced before the read began.
 #[tokio::test(flavor = "multi_thread")]
-async fn readers_see_one_whole_state() {
+async fn n3_readers_see_one_whole_state() {
     let (orchestrator, wire) = start().await;
     let history = Arc::new(History::default());
     let done = Arc::new(AtomicBool::new(false));
@@ -273,7 +273,7 @@ impl Upload {
 
 /// Completes and aborts at once: the upload ends one way, and everybody is told so.
 #[tokio::test(flavor = "multi_thread")]
-async fn completes_and_aborts_race() {
+async fn n35_completes_and_aborts_race() {
     let (orchestrator, wire) = start().await;
     for round in 0..6 {
         let upload = Upload::begin(&wire, &format!("/races/upload-{round}")).await;

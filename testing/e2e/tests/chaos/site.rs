@@ -12,7 +12,7 @@ use crate::books;
 use crate::support::{METRICS, reaper_is_idle};
 
 /// How long what a refused request left may take to be cleaned up.
-const CLEAN_WITHIN: Duration = Duration::from_secs(30);
+const CLEAN_WITHIN: Duration = Duration::from_secs(120);
 /// The object that requests aim at.
 pub(crate) const WITNESS: &str = "/b/witness";
 const DISKS: usize = 2;

@@ -153,6 +153,10 @@ impl ConfigBuilder {
             line(&mut text, &format!("    cert_file: {:?}", file(certificate::CERTIFICATE_FILE)));
             line(&mut text, &format!("    key_file: {:?}", file(certificate::KEY_FILE)));
         }
+        // A client under test may be starved by the machine for longer than is right for a stranger.
+        if !self.server_lines.iter().any(|line| line.starts_with("read_header_timeout:")) {
+            line(&mut text, "  read_header_timeout: 60s");
+        }
         for more in &self.server_lines {
             line(&mut text, &format!("  {more}"));
         }

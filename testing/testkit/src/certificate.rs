@@ -6,22 +6,22 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, 
 use rustls::pki_types::CertificateDer;
 
 /// The authority's certificate, for clients.
-pub(super) const CA_FILE: &str = "ca.pem";
+pub(crate) const CA_FILE: &str = "ca.pem";
 /// The server's certificate.
-pub(super) const CERTIFICATE_FILE: &str = "server.pem";
+pub(crate) const CERTIFICATE_FILE: &str = "server.pem";
 /// The server's key.
-pub(super) const KEY_FILE: &str = "server-key.pem";
+pub(crate) const KEY_FILE: &str = "server-key.pem";
 
 /// Who signed the server's certificate.
 #[derive(Debug)]
-pub(super) struct Authority {
+pub(crate) struct Authority {
     /// Its own certificate.
-    pub(super) certificate: CertificateDer<'static>,
+    pub(crate) certificate: CertificateDer<'static>,
 }
 
 impl Authority {
     /// Makes an authority and a certificate for 127.0.0.1 and localhost, and writes both into a folder.
-    pub(super) fn new(folder: &Path) -> Self {
+    pub(crate) fn new(folder: &Path) -> Self {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, "s3-orchestrator test authority");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
