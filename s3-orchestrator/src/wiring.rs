@@ -3,9 +3,12 @@
 //! From a configuration to everything that serves: catalog, backends with their decorators, engine, gateway.
 
 mod backends;
+mod fleet;
 mod s3;
 mod standby;
 mod upkeep;
+
+pub(crate) use s3::trusted_proxies;
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -13,7 +16,7 @@ use std::sync::Arc;
 use ::config::{Backend as BackendConfig, Config};
 use catalog::sqlite::{Options, Sqlite, WhenHeld};
 use catalog::{BackendSpec, Catalog};
-use engine::{Engine, Parts, Settings, Strategy};
+use engine::{Bucket, Engine, Parts, Settings, Strategy};
 use gateway::Gateway;
 use runtime::{Chance, Clock, Ids, Shutdown, Supervisor, Task};
 use types::{BackendName, BucketName};
@@ -25,6 +28,8 @@ use crate::metrics::Metrics;
 pub(crate) struct House {
     /// Answers S3 requests.
     pub gateway: Gateway,
+    /// What the admin API is about.
+    pub admin: admin::House,
     /// Works in the background until it is dropped.
     pub background: Background,
 }
@@ -44,6 +49,7 @@ pub(crate) async fn build(
     config: &Config,
     metrics: &Metrics,
     shutdown: &Shutdown,
+    level: Arc<dyn admin::LogLevel>,
 ) -> Result<House, StartError> {
     let clock = Clock::system();
     let chance = Chance::from_os();
@@ -66,6 +72,8 @@ pub(crate) async fn build(
     catalog.begin_boot(boot, clock.now()).await?;
     let names: Vec<BucketName> = config.buckets.iter().map(|bucket| bucket.name.clone()).collect();
     let bucket_ids = catalog.sync_buckets(&names, clock.now()).await?;
+    let buckets: Vec<Bucket> =
+        names.into_iter().zip(&bucket_ids).map(|(name, id)| Bucket { id: *id, name }).collect();
     let places = backends::places(config, opened, backend_ids);
     let settings = settings(config);
     tracing::info!(
@@ -83,11 +91,24 @@ pub(crate) async fn build(
     engine.set_brake(upkeep::brake(config)).await?;
     workers::start_upkeep(&mut supervisor, &engine, &upkeep::upkeep(config, &metrics.upkeep));
     metrics.upkeep.connect(engine.clone());
+    workers::start_fleet(&mut supervisor, &engine, &fleet::options(config, &buckets));
+    metrics.fleet.connect(engine.clone(), fleet::strategy(config));
     metrics.workers.connect(supervisor.workers());
     let directory = s3::directory(config, bucket_ids, identity.deployment.timestamp())?;
     let observer = Arc::clone(&metrics.requests) as Arc<dyn gateway::Observer>;
+    let admin = admin::House {
+        engine: engine.clone(),
+        workers: supervisor.workers(),
+        buckets,
+        level,
+        clock: clock.clone(),
+    };
     let gateway = Gateway::new(engine.clone(), directory, s3::options(config), (clock, chance), observer);
-    Ok(House { gateway, background: Background { tasks, supervisor: Some(supervisor), _engine: engine } })
+    Ok(House {
+        gateway,
+        admin,
+        background: Background { tasks, supervisor: Some(supervisor), _engine: engine },
+    })
 }
 
 impl Background {
