@@ -146,7 +146,12 @@ fn settle_doomed(tx: &mut Tx<'_>, change: ChangeId, settled: &[Settled]) -> Resu
     journal::append(tx, change, sequence, &entry, None)
 }
 
-fn settle_gone(tx: &mut Tx<'_>, replica: ReplicaId, entry: &mut Entry<'_>) -> Result<(), CatalogError> {
+/// The bytes of a doomed replica are gone, or given up: so go its row and its charge.
+pub(super) fn settle_gone(
+    tx: &mut Tx<'_>,
+    replica: ReplicaId,
+    entry: &mut Entry<'_>,
+) -> Result<(), CatalogError> {
     let gone: Option<([u8; 16], i64, i64)> = tx
         .stmt("DELETE FROM replicas WHERE replica = ?1 AND state = 3 RETURNING blob, backend, charged")?
         .query_row(params![replica.to_bytes()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
