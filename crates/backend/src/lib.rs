@@ -20,7 +20,7 @@ mod s3;
 pub mod suite;
 mod timeout;
 
-pub use attach::{AttachError, Attached, Claim, attach};
+pub use attach::{AttachError, Attached, Claim, attach, read_markers};
 pub use body::{Body, BodyError, ByteStream, collect};
 pub use contract::{
     Backend, Deleted, Download, Entry, ListPage, MetadataEntry, Profile, PutOptions, PutReceipt, Stat,

@@ -19,9 +19,10 @@ mod words;
 pub use error::{CatalogError, Refusal};
 pub use roles::instances::Instances;
 pub use roles::limits::Limits;
+pub use roles::shipping::{Rebuilding, Shipping};
 pub use roles::{
-    Brake, Catalog, Deployment, Expiry, Fleet, FleetWork, Ledger, Moves, Objects, Reaping, Repair, Scrubbing,
-    Strays, Uploads, Writes,
+    Brake, Care, Catalog, Deployment, Expiry, Fleet, FleetWork, Ledger, Moves, Objects, Reaping, Repair,
+    Scrubbing, Strays, Uploads, Writes,
 };
 pub use words::expiry::{ExpiredPage, ExpiredQuery, SeenObject, StaleUpload};
 pub use words::fleet::{DoomedPage, DoomedRow, Drain, Held, HeldPage, OnBackend, Removed, Retire, Retired};
@@ -37,6 +38,9 @@ pub use words::place::{
     SettledOutcome, Totals,
 };
 pub use words::repair::{BrakeSettings, BrakeState, Postponed, ScrubPage, ShortBlob, Shortage, Unproved};
+pub use words::shipping::{
+    InternalFile, JournalLine, Names, Rebuilt, SnapshotCursor, SnapshotPage, SnapshotTable, Unshipped,
+};
 pub use words::strays::{KnownReplica, Quarantined, RestoreQuarantined, Stray};
 pub use words::upload::{
     AbortUpload, CommitPart, CompleteUpload, Completed, Completion, CopyPart, CreateUpload, DecideCompletion,

@@ -10,6 +10,7 @@ pub(crate) mod instances;
 pub(crate) mod limits;
 mod moves;
 mod repair;
+pub(crate) mod shipping;
 mod strays;
 
 use async_trait::async_trait;
@@ -17,6 +18,7 @@ use types::{BackendName, BootId, BucketName, ChangeId, ManifestId, ReplicaId, Ti
 
 use self::instances::Instances;
 use self::limits::Limits;
+use self::shipping::Shipping;
 use crate::{
     AbortUpload, AddReplica, BackendId, BackendSpec, BucketId, CatalogError, CommitPart, CommitPut,
     Committed, CompleteUpload, Completed, CopyObject, CopyPart, CreateUpload, DeleteAnswer, DeleteObjects,
@@ -27,23 +29,12 @@ use crate::{
 pub use expiry::Expiry;
 pub use fleet::{Fleet, FleetWork};
 pub use moves::Moves;
-pub use repair::{Brake, Repair, Scrubbing};
+pub use repair::{Brake, Care, Repair, Scrubbing};
 pub use strays::Strays;
 
 /// All roles together.
 pub trait Catalog:
-    Deployment
-    + Objects
-    + Writes
-    + Uploads
-    + Reaping
-    + Ledger
-    + Instances
-    + Limits
-    + FleetWork
-    + Repair
-    + Scrubbing
-    + Brake
+    Deployment + Objects + Writes + Uploads + Reaping + Ledger + Instances + Limits + FleetWork + Shipping + Care
 {
 }
 
@@ -57,9 +48,8 @@ impl<T> Catalog for T where
         + Instances
         + Limits
         + FleetWork
-        + Repair
-        + Scrubbing
-        + Brake
+        + Shipping
+        + Care
 {
 }
 
@@ -211,8 +201,8 @@ pub trait Reaping: Send + Sync + 'static {
     async fn mark_suspect(&self, change: ChangeId, replica: ReplicaId, why: &str)
     -> Result<(), CatalogError>;
 
-    /// Forgets completed and aborted uploads and journal entries from before, at most `limit` of each. Says
-    /// whether there is more.
+    /// Forgets completed and aborted uploads and shipped journal entries from before, at most `limit` of each.
+    /// Says whether there is more.
     async fn expire_records(
         &self,
         uploads_before: Timestamp,

@@ -18,6 +18,7 @@ mod records;
 mod release;
 mod repair;
 mod scrub;
+mod shipper;
 mod stand_in;
 mod table;
 mod trim;
@@ -40,8 +41,9 @@ pub use records::Records;
 pub use release::Release;
 pub use repair::Repair;
 pub use scrub::{Scrub, ScrubOptions};
+pub use shipper::Shipper;
 pub use stand_in::StandIn;
-pub use table::{Upkeep, start, start_upkeep};
+pub use table::{Upkeep, start, start_shipper, start_upkeep};
 pub use trim::Trim;
 pub use uploads::Uploads;
 

@@ -4,6 +4,7 @@
 
 mod backends;
 mod fleet;
+mod journal;
 mod ledger;
 mod process;
 mod requests;
@@ -24,6 +25,7 @@ use prometheus_client::registry::Registry;
 
 pub(crate) use backends::BackendMetrics;
 pub(crate) use fleet::FleetMetrics;
+pub(crate) use journal::Journal;
 pub(crate) use ledger::Ledger;
 pub(crate) use requests::RequestMetrics;
 pub(crate) use upkeep::UpkeepMetrics;
@@ -49,6 +51,8 @@ pub(crate) struct Metrics {
     pub backends: Arc<BackendMetrics>,
     /// What the catalog adds up to.
     pub ledger: Arc<Ledger>,
+    /// What would be lost with the catalog.
+    pub journal: Arc<Journal>,
     /// How the workers are doing.
     pub workers: Arc<WorkerMetrics>,
     /// What repair, trimming and proofs did, and the brake.
@@ -71,19 +75,22 @@ impl Metrics {
         let backends = Arc::new(BackendMetrics::new(ours));
         let ledger = Arc::new(Ledger::default());
         ours.register_collector(Box::new(Arc::clone(&ledger)));
+        let journal = Arc::new(Journal::default());
+        ours.register_collector(Box::new(Arc::clone(&journal)));
         let workers = Arc::new(WorkerMetrics::default());
         ours.register_collector(Box::new(Arc::clone(&workers)));
         let upkeep = Arc::new(UpkeepMetrics::new(ours));
         ours.register_collector(Box::new(Arc::clone(&upkeep)));
         let fleet = Arc::new(FleetMetrics::default());
         ours.register_collector(Box::new(Arc::clone(&fleet)));
-        Self { registry, requests, backends, ledger, workers, upkeep, fleet }
+        Self { registry, requests, backends, ledger, journal, workers, upkeep, fleet }
     }
 
     /// All of them, in the format of OpenMetrics or, as is, in the older one of Prometheus.
     async fn page(&self, open_metrics: bool) -> String {
         self.ledger.refresh().await;
         self.upkeep.refresh().await;
+        self.journal.refresh().await;
         let mut text = String::new();
         encode(&mut text, &self.registry).expect("writing to a string does not fail");
         if open_metrics { text } else { older_format(&text) }

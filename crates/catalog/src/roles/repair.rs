@@ -5,6 +5,11 @@ use types::{BlobId, ChangeId, ReplicaId, Timestamp};
 
 use crate::{BrakeSettings, BrakeState, CatalogError, Postponed, ScrubPage, Shortage};
 
+/// The roles that keep replicas as they should be.
+pub trait Care: Repair + Scrubbing + Brake {}
+
+impl<T: Repair + Scrubbing + Brake> Care for T {}
+
 /// How many replicas there are, and how many there should be.
 #[async_trait]
 pub trait Repair: Send + Sync + 'static {

@@ -40,8 +40,8 @@ pub(super) fn append(
 ) -> Result<(), CatalogError> {
     tx.happens_at(change.timestamp());
     tx.execute(
-        "INSERT INTO journal (change, seq, entry, answer) VALUES (?1, ?2, ?3, ?4)",
-        params![change.to_bytes(), int(sequence), to_json(entry), answer.map(to_json)],
+        "INSERT INTO journal (change, seq, shipped, entry, answer) VALUES (?1, ?2, ?3, ?4, ?5)",
+        params![change.to_bytes(), int(sequence), entry.is_internal(), to_json(entry), answer.map(to_json)],
     )?;
     Ok(())
 }

@@ -22,11 +22,13 @@ mod objects;
 mod open;
 mod readers;
 mod reaping;
+mod rebuild;
 mod repair;
 mod replicas;
 mod rows;
 mod schema;
 mod scrubbing;
+mod shipping;
 mod strays;
 mod uploads;
 mod walk;
@@ -45,6 +47,7 @@ use rusqlite::{CachedStatement, Connection};
 use tokio::sync::Semaphore;
 
 pub use open::{OpenError, Options, WhenHeld};
+pub use rebuild::Rebuild;
 
 use crate::{CatalogError, Identity};
 use readers::Readers;

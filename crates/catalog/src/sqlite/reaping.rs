@@ -276,7 +276,7 @@ fn expire_records(
     let oldest_kept = ChangeId::from_parts(journal_before, 0);
     let changes = tx.execute(
         "DELETE FROM journal WHERE change IN \
-         (SELECT change FROM journal WHERE change < ?1 ORDER BY change LIMIT ?2)",
+         (SELECT change FROM journal WHERE change < ?1 AND shipped = 1 ORDER BY change LIMIT ?2)",
         params![oldest_kept.to_bytes(), limit],
     )?;
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
