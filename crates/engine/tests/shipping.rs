@@ -118,6 +118,7 @@ async fn live(house: &House, round: u64) -> BTreeMap<String, Vec<u8>> {
         replace_metadata: None,
         replace_tags: Some(vec![("made".to_owned(), "twice".to_owned())]),
         client: Default::default(),
+        checksum: None,
     };
     house.engine.copy_object(copy).await.unwrap();
     told.insert("copy".to_owned(), parts.concat());
