@@ -16,6 +16,7 @@ use crate::EngineError;
 use crate::engine::Shared;
 use crate::get::Reading;
 use crate::held::Held;
+use crate::limits::Shut;
 
 /// What became of making a replica.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,7 +66,8 @@ impl Shared {
         };
         let Some(target) = target else { return Ok(Made::NoRoom) };
         let reading =
-            Reading::new(Arc::clone(self), guard, None, ByteRange::whole(size), vec![source.piece.clone()]);
+            Reading::new(Arc::clone(self), guard, None, ByteRange::whole(size), vec![source.piece.clone()])
+                .for_maintenance();
         let version = match self.write_replica(&mut held, &source, &target, reading).await {
             Ok(receipt) => receipt.version,
             Err(error) => {
@@ -155,17 +157,20 @@ impl Shared {
             progress.release();
         }
         let started = runtime::instant_now();
-        match place.backend.put(&target.path, body, PutOptions { metadata }).await {
+        match place.maintenance.put(&target.path, body, PutOptions { metadata }).await {
             Ok(receipt) => {
                 self.health.succeeded(index, started.elapsed());
                 Ok(receipt)
             }
             Err(error) => {
                 held.settle(target.replica, self.outcome_of(held, &error, index));
-                if error.kind != ErrorKind::BadBody {
+                if !matches!(error.kind, ErrorKind::BadBody | ErrorKind::LimitReached { .. }) {
                     self.health.failed(index);
                 }
-                Err(EngineError::Unavailable(error.to_string()))
+                let mut limits = Shut::default();
+                limits.note(&error);
+                let reached = limits.reached(self.clock.now());
+                Err(reached.unwrap_or_else(|| EngineError::Unavailable(error.to_string())))
             }
         }
     }
@@ -175,7 +180,9 @@ impl Shared {
         let late_arrival = self.places[index].backend.profile().late_arrival_bound;
         match error.kind {
             // Certainly nothing was stored, nor will be.
-            ErrorKind::Unavailable | ErrorKind::Unsupported => WriteOutcome::Unsent,
+            ErrorKind::Unavailable | ErrorKind::Unsupported | ErrorKind::LimitReached { .. } => {
+                WriteOutcome::Unsent
+            }
             ErrorKind::Unknown | ErrorKind::Corrupt => held.unknown(late_arrival),
             _ => WriteOutcome::Doomed { arrives_until: None },
         }
@@ -186,7 +193,7 @@ impl Shared {
     async fn said_by(&self, source: &MoveSource) -> Vec<backend::MetadataEntry> {
         for at in source.replicas() {
             let Some((_, place)) = self.place(at.backend) else { continue };
-            if let Ok(stat) = place.backend.head(&at.path).await {
+            if let Ok(stat) = place.maintenance.head(&at.path).await {
                 return stat.metadata.into_iter().filter(|(name, _)| name.starts_with("s3o-")).collect();
             }
         }
