@@ -3,6 +3,7 @@
 //! From a configuration to everything that serves: catalog, backends with their decorators, engine, gateway.
 
 mod backends;
+mod limits;
 mod s3;
 mod standby;
 
@@ -12,7 +13,7 @@ use std::sync::Arc;
 use ::config::{Backend as BackendConfig, Config};
 use catalog::sqlite::{Options, Sqlite, WhenHeld};
 use catalog::{BackendSpec, Catalog};
-use engine::{Engine, Parts, Settings, Strategy};
+use engine::{Engine, Grants, Parts, Settings, Strategy};
 use gateway::Gateway;
 use runtime::{Chance, Clock, Ids, Shutdown, Supervisor, Task};
 use types::{BackendName, BucketName};
@@ -31,6 +32,7 @@ pub(crate) struct House {
 /// What works in the background, and the catalog that it works on.
 pub(crate) struct Background {
     tasks: Vec<Task<()>>,
+    grants: Arc<Grants>,
     supervisor: Option<Supervisor>,
     _engine: Engine,
 }
@@ -51,6 +53,11 @@ pub(crate) async fn build(
     let identity = catalog.identity().await?;
     // Whatever is in the catalog was attached before it got there: see `attach` below.
     let known: HashSet<BackendName> = catalog.charged().await?.into_iter().map(|(_, name, _)| name).collect();
+    // Before anything is sent: each request to a backend is covered by a grant, and that has an owner.
+    let boot = ids.boot();
+    catalog.begin_boot(boot, clock.now()).await?;
+    let grants = Arc::new(limits::keep(config, &catalog, boot, &clock));
+    metrics.usage.connect(Arc::clone(&grants));
     let opener = backends::Opener {
         identity,
         known,
@@ -58,14 +65,12 @@ pub(crate) async fn build(
         metrics: Arc::clone(&metrics.backends),
         patience: config.server.backend_timeout,
     };
-    let (opened, tasks) = Arc::new(opener).open_all(config).await?;
+    let (opened, tasks) = Arc::new(opener).open_all(config, grants.allowances()).await?;
     let specs: Vec<BackendSpec> = config.backends.iter().map(spec).collect();
     let backend_ids = catalog.sync_backends(&specs).await?;
-    let boot = ids.boot();
-    catalog.begin_boot(boot, clock.now()).await?;
     let names: Vec<BucketName> = config.buckets.iter().map(|bucket| bucket.name.clone()).collect();
     let bucket_ids = catalog.sync_buckets(&names, clock.now()).await?;
-    let places = backends::places(config, opened, backend_ids);
+    let places = backends::places(config, opened, backend_ids, grants.allowances());
     let settings = settings(config);
     tracing::info!(
         deployment = %identity.deployment,
@@ -83,14 +88,17 @@ pub(crate) async fn build(
     let directory = s3::directory(config, bucket_ids, identity.deployment.timestamp())?;
     let observer = Arc::clone(&metrics.requests) as Arc<dyn gateway::Observer>;
     let gateway = Gateway::new(engine.clone(), directory, s3::options(config), (clock, chance), observer);
-    Ok(House { gateway, background: Background { tasks, supervisor: Some(supervisor), _engine: engine } })
+    let background = Background { tasks, supervisor: Some(supervisor), grants, _engine: engine };
+    Ok(House { gateway, background })
 }
 
 impl Background {
-    /// Stops everything where it stands: each step is safe to be cut off.
-    pub(crate) fn stop(&mut self) {
+    /// Stops everything where it stands: each step is safe to be cut off. What was granted and is not spent
+    /// is handed back.
+    pub(crate) async fn stop(&mut self) {
         self.tasks.clear();
         self.supervisor = None;
+        self.grants.stop().await;
     }
 }
 

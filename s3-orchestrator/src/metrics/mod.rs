@@ -6,6 +6,7 @@ mod backends;
 mod ledger;
 mod process;
 mod requests;
+mod usage;
 mod workers;
 
 use std::net::SocketAddr;
@@ -23,6 +24,7 @@ use prometheus_client::registry::Registry;
 pub(crate) use backends::BackendMetrics;
 pub(crate) use ledger::Ledger;
 pub(crate) use requests::RequestMetrics;
+pub(crate) use usage::Usage;
 pub(crate) use workers::WorkerMetrics;
 
 use crate::commands::version::{RUSTC, VERSION};
@@ -45,6 +47,8 @@ pub(crate) struct Metrics {
     pub backends: Arc<BackendMetrics>,
     /// What the catalog adds up to.
     pub ledger: Arc<Ledger>,
+    /// How limits stand.
+    pub usage: Arc<Usage>,
     /// How the workers are doing.
     pub workers: Arc<WorkerMetrics>,
 }
@@ -63,14 +67,17 @@ impl Metrics {
         let backends = Arc::new(BackendMetrics::new(ours));
         let ledger = Arc::new(Ledger::default());
         ours.register_collector(Box::new(Arc::clone(&ledger)));
+        let usage = Arc::new(Usage::default());
+        ours.register_collector(Box::new(Arc::clone(&usage)));
         let workers = Arc::new(WorkerMetrics::default());
         ours.register_collector(Box::new(Arc::clone(&workers)));
-        Self { registry, requests, backends, ledger, workers }
+        Self { registry, requests, backends, ledger, usage, workers }
     }
 
     /// All of them, in the format of OpenMetrics or, as is, in the older one of Prometheus.
     async fn page(&self, open_metrics: bool) -> String {
         self.ledger.refresh().await;
+        self.usage.refresh().await;
         let mut text = String::new();
         encode(&mut text, &self.registry).expect("writing to a string does not fail");
         if open_metrics { text } else { older_format(&text) }
@@ -168,6 +175,7 @@ mod tests {
             remote: [127, 0, 0, 1].into(),
             access_key: None,
             error: None,
+            limited: true,
         }
     }
 
@@ -182,6 +190,7 @@ mod tests {
             let page = metrics.page(format).await;
             for line in [
                 "s3o_requests_total{method=\"GET\",status_code=\"200\"} 1",
+                "s3o_usage_limit_rejections_total{operation=\"GetObject\",limit_type=\"read\"} 1",
                 "s3o_request_duration_seconds_count{method=\"GET\"} 1",
                 "s3o_response_size_bytes_sum{method=\"GET\"} 5",
                 "s3o_inflight_requests{method=\"GET\"} 0",

@@ -9,15 +9,15 @@ use std::time::Duration;
 
 use ::config::{Backend as BackendConfig, Config, S3Store, Store};
 use backend::{
-    AttachError, Backend, BackendError, Claim, ClientOptions, Credentials, DirectoryBackend,
-    DirectoryOptions, ErrorKind, Meter, PoolOptions, Retry, RetryOptions, S3Backend, S3Options, Timeout,
-    TimeoutOptions, Timeouts, attach,
+    Allowance, AttachError, Backend, BackendError, Claim, ClientOptions, Credentials, DirectoryBackend,
+    DirectoryOptions, ErrorKind, Meter, Needs, Operation, PoolOptions, Retry, RetryOptions, S3Backend,
+    S3Options, Timeout, TimeoutOptions, Timeouts, attach,
 };
 use catalog::{BackendId, Identity};
 use engine::Place;
 use format::PathGrammar;
 use runtime::{Chance, Task};
-use types::BackendName;
+use types::{BackendName, Traffic};
 
 use super::StartError;
 use super::standby::Standby;
@@ -42,18 +42,32 @@ pub(super) struct Opener {
     pub patience: Duration,
 }
 
+/// A backend that is to be opened, and what may be done with it.
+struct Wanted {
+    config: BackendConfig,
+    allowance: Arc<Allowance>,
+}
+
+/// A backend with its decorators, twice: requests of clients and our own draw on shares of their own.
+pub(super) struct Opened {
+    client: Arc<dyn Backend>,
+    maintenance: Arc<dyn Backend>,
+}
+
 impl Opener {
     /// Opens all backends at once, in the order of the configuration. The tasks wait for those that did not
     /// answer.
     pub(super) async fn open_all(
         self: Arc<Self>,
         config: &Config,
-    ) -> Result<(Vec<Arc<dyn Backend>>, Vec<Task<()>>), StartError> {
-        let open = |backend: &BackendConfig| {
-            let (opener, backend) = (Arc::clone(&self), backend.clone());
-            runtime::spawn(async move { opener.open(backend).await })
+        allowances: &[Arc<Allowance>],
+    ) -> Result<(Vec<Opened>, Vec<Task<()>>), StartError> {
+        let open = |(backend, allowance): (&BackendConfig, &Arc<Allowance>)| {
+            let opener = Arc::clone(&self);
+            let wanted = Wanted { config: backend.clone(), allowance: Arc::clone(allowance) };
+            runtime::spawn(async move { opener.open(wanted).await })
         };
-        let opening: Vec<_> = config.backends.iter().map(open).collect();
+        let opening: Vec<_> = config.backends.iter().zip(allowances).map(open).collect();
         let (mut backends, mut waiting) = (Vec::new(), Vec::new());
         for opened in opening {
             let (backend, task) = opened.await??;
@@ -63,30 +77,32 @@ impl Opener {
         Ok((backends, waiting))
     }
 
-    async fn open(
-        self: Arc<Self>,
-        config: BackendConfig,
-    ) -> Result<(Arc<dyn Backend>, Option<Task<()>>), StartError> {
+    async fn open(self: Arc<Self>, wanted: Wanted) -> Result<(Opened, Option<Task<()>>), StartError> {
+        let config = &wanted.config;
         let known = self.known.contains(&config.name);
-        match self.try_open(&config).await {
+        match self.try_open(&wanted).await {
             Ok(backend) => Ok((backend, None)),
             Err(error @ (AttachError::Backend(_) | AttachError::Missing { .. })) if known => {
                 tracing::error!(backend.name = %config.name, "serving without it until it can be attached: {error}");
-                let standby = Arc::new(Standby::new(config.name.clone(), config.late_arrival_bound));
-                let task = runtime::spawn(self.keep_trying(config, Arc::clone(&standby)));
-                Ok((standby, Some(task)))
+                let standby = || Arc::new(Standby::new(config.name.clone(), config.late_arrival_bound));
+                let (client, maintenance) = (standby(), standby());
+                let waiting = [Arc::clone(&client), Arc::clone(&maintenance)];
+                let task = runtime::spawn(self.keep_trying(wanted, waiting));
+                Ok((Opened { client, maintenance }, Some(task)))
             }
             Err(error) => Err(error.into()),
         }
     }
 
-    async fn keep_trying(self: Arc<Self>, config: BackendConfig, standby: Arc<Standby>) {
+    async fn keep_trying(self: Arc<Self>, wanted: Wanted, [client, maintenance]: [Arc<Standby>; 2]) {
+        let config = &wanted.config;
         loop {
             runtime::sleep(TRY_EVERY).await;
-            match self.try_open(&config).await {
-                Ok(backend) => {
+            match self.try_open(&wanted).await {
+                Ok(opened) => {
                     tracing::info!(backend.name = %config.name, "it is attached now");
-                    return standby.set(backend);
+                    client.set(opened.client);
+                    return maintenance.set(opened.maintenance);
                 }
                 Err(error) => {
                     tracing::warn!(backend.name = %config.name, "it cannot be attached yet: {error}")
@@ -95,8 +111,10 @@ impl Opener {
         }
     }
 
-    async fn try_open(&self, config: &BackendConfig) -> Result<Arc<dyn Backend>, AttachError> {
+    async fn try_open(&self, wanted: &Wanted) -> Result<Opened, AttachError> {
+        let Wanted { config, allowance } = wanted;
         let known = self.known.contains(&config.name);
+        let mut probed = Ok(());
         let driver: Arc<dyn Backend> = match &config.store {
             Store::Directory(store) => {
                 // A directory that is known and missing is a disk that is not mounted.
@@ -110,7 +128,7 @@ impl Opener {
             }
             Store::S3(store) => {
                 let driver = S3Backend::new(config.name.clone(), self.s3_options(config, store))?;
-                driver.probe().await?;
+                probed = probe(&driver, allowance).await;
                 Arc::new(driver)
             }
         };
@@ -119,11 +137,25 @@ impl Opener {
                            use another bucket";
             return Err(BackendError::new(&config.name, "attach", ErrorKind::Unsupported, message).into());
         }
-        let backend = self.decorate(driver, config);
+        let decorate = |traffic| self.decorate(Arc::clone(&driver), wanted, traffic);
+        let opened =
+            Opened { client: decorate(Traffic::Client), maintenance: decorate(Traffic::Maintenance) };
         let Identity { deployment, epoch } = self.identity;
         let claim = Claim { deployment, epoch, known, adopt: false };
-        attach(&*backend, &PathGrammar::new(&config.prefix), &claim).await?;
-        Ok(backend)
+        let attached = match probed {
+            Ok(()) => {
+                attach(&*opened.maintenance, &PathGrammar::new(&config.prefix), &claim).await.map(|_| ())
+            }
+            Err(error) => Err(error.into()),
+        };
+        match attached {
+            Err(AttachError::Backend(error)) if known && is_limit(&error) => {
+                // A process that restarts over and over must not shut its clients out.
+                tracing::warn!(backend.name = %config.name, "taken as attached, as it was before, without a look: {error}");
+                Ok(opened)
+            }
+            attached => attached.map(|()| opened),
+        }
     }
 
     fn s3_options(&self, config: &BackendConfig, store: &S3Store) -> S3Options {
@@ -160,8 +192,9 @@ impl Opener {
     }
 
     /// The meter is innermost, so that each attempt is one count, and the retry outermost.
-    fn decorate(&self, driver: Arc<dyn Backend>, config: &BackendConfig) -> Arc<dyn Backend> {
-        let metered = Arc::new(Meter::new(driver, self.metrics.of(&config.name)));
+    fn decorate(&self, driver: Arc<dyn Backend>, wanted: &Wanted, traffic: Traffic) -> Arc<dyn Backend> {
+        let meter = Meter::new(driver, self.metrics.of(&wanted.config.name));
+        let metered = Arc::new(meter.covered_by(Arc::clone(&wanted.allowance), traffic));
         let options = TimeoutOptions {
             answer: self.patience,
             stall: self.patience.min(STALL_MAX),
@@ -172,14 +205,33 @@ impl Opener {
     }
 }
 
+/// Looks whether a bucket is there and what it can do.
+async fn probe(driver: &S3Backend, allowance: &Arc<Allowance>) -> Result<(), BackendError> {
+    let needs = Needs::requests(S3Backend::PROBE_REQUESTS);
+    allowance.cover(Traffic::Maintenance, Operation::Head, needs).await?.spend(needs);
+    driver.probe().await
+}
+
+fn is_limit(error: &BackendError) -> bool {
+    matches!(error.kind, ErrorKind::LimitReached { .. })
+}
+
 /// The backends as the engine uses them.
-pub(super) fn places(config: &Config, backends: Vec<Arc<dyn Backend>>, ids: Vec<BackendId>) -> Vec<Place> {
-    let place = |((config, backend), id): ((&BackendConfig, _), _)| Place {
-        id,
-        backend,
-        grammar: PathGrammar::new(&config.prefix),
-        quota: config.quota(),
-        object_bytes_max: config.object_size_max(),
-    };
-    config.backends.iter().zip(backends).zip(ids).map(place).collect()
+pub(super) fn places(
+    config: &Config,
+    opened: Vec<Opened>,
+    ids: Vec<BackendId>,
+    allowances: &[Arc<Allowance>],
+) -> Vec<Place> {
+    let place =
+        |(((config, opened), id), allowance): (((&BackendConfig, Opened), _), &Arc<Allowance>)| Place {
+            id,
+            backend: opened.client,
+            maintenance: opened.maintenance,
+            allowance: Arc::clone(allowance),
+            grammar: PathGrammar::new(&config.prefix),
+            quota: config.quota(),
+            object_bytes_max: config.object_size_max(),
+        };
+    config.backends.iter().zip(opened).zip(ids).zip(allowances).map(place).collect()
 }
