@@ -9,18 +9,19 @@ use std::process::ExitCode;
 
 use clap::{Arg, ArgMatches, Command, value_parser};
 
-use crate::commands::{demo, serve, validate, version};
+use crate::commands::{admin, demo, serve, validate, version};
 
 /// Commands and what they do.
-const COMMANDS: [(&str, &str); 5] = [
+const COMMANDS: [(&str, &str); 6] = [
     ("serve", "start the server; the default without a command"),
     ("validate", "check a configuration and show what is in force"),
+    ("admin", "ask a running process, or tell it what to do"),
     ("version", "print the version"),
     ("demo", "start a server with three directories as backends; needs no configuration"),
     ("help", "print this"),
 ];
 /// Commands of the Go program that this release lacks.
-const NOT_BUILT: [&str; 3] = ["init", "sync", "admin"];
+const NOT_BUILT: [&str; 2] = ["init", "sync"];
 /// The command line itself is wrong.
 const USAGE: u8 = 2;
 
@@ -43,6 +44,7 @@ pub(crate) fn run(args: Vec<OsString>) -> ExitCode {
         "validate" => {
             with_flags(flags_of("validate").arg(config_flag()), flags, |f| validate::run(&config_of(f)))
         }
+        "admin" => with_flags(admin::command(flags_of("admin")), flags, admin::run),
         "version" => with_flags(flags_of("version"), flags, |_| version::run()),
         "demo" => with_flags(demo_flags(), flags, |flags| {
             let dir = flags.get_one::<PathBuf>("dir").cloned().unwrap_or_else(|| ".demo".into());

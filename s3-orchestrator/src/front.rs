@@ -14,6 +14,7 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use runtime::Chance;
 
+use crate::admin::AdminDoor;
 use crate::health::{Health, plain};
 use crate::lingering::Lingering;
 use crate::metrics::MetricsPage;
@@ -26,6 +27,7 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 pub(crate) struct Front {
     health: Arc<Health>,
     metrics: Option<MetricsPage>,
+    admin: Option<AdminDoor>,
     domains: Vec<String>,
     ids: Chance,
     gateway: OnceLock<Gateway>,
@@ -33,14 +35,22 @@ pub(crate) struct Front {
 
 impl Front {
     /// Health and metrics answer at once, S3 requests only once there is a gateway.
-    pub(crate) fn new(health: Arc<Health>, metrics: Option<MetricsPage>, domains: Vec<String>) -> Self {
-        Self { health, metrics, domains, ids: Chance::from_os(), gateway: OnceLock::new() }
+    pub(crate) fn new(
+        health: Arc<Health>,
+        metrics: Option<MetricsPage>,
+        admin: Option<AdminDoor>,
+        domains: Vec<String>,
+    ) -> Self {
+        Self { health, metrics, admin, domains, ids: Chance::from_os(), gateway: OnceLock::new() }
     }
 
     /// From now on, S3 requests are answered, and the process is ready.
-    pub(crate) fn open(&self, gateway: Gateway) {
+    pub(crate) fn open(&self, gateway: Gateway, house: ::admin::House) {
         // A process opens once.
         let _ = self.gateway.set(gateway);
+        if let Some(door) = &self.admin {
+            door.open(house);
+        }
         self.health.set_started();
     }
 
@@ -49,6 +59,12 @@ impl Front {
         let header = || request.headers().get(HOST).and_then(|host| host.to_str().ok());
         let Some(host) = request.uri().host().or_else(header) else { return false };
         names_a_bucket(host, &self.domains)
+    }
+
+    /// The door that a request goes through, where it is for the admin API.
+    fn door(&self, request: &Request<Incoming>) -> Option<&AdminDoor> {
+        let for_a_bucket = !self.domains.is_empty() && self.is_for_a_bucket(request);
+        self.admin.as_ref().filter(|_| !for_a_bucket && AdminDoor::is_for(request.uri().path()))
     }
 
     /// The answer to an S3 request before there is a gateway.
@@ -92,6 +108,9 @@ fn names_a_bucket(host: &str, domains: &[String]) -> bool {
 impl Answer for Front {
     async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<AnswerBody> {
         let version = request.version();
+        if let Some(door) = self.door(&request) {
+            return door.answer(request, peer).await;
+        }
         let mut response = match (self.own_answer(&request).await, self.gateway.get()) {
             (Some(answer), _) => whole(&request, answer),
             (None, Some(gateway)) => {

@@ -1,5 +1,6 @@
 //! One S3 endpoint over many storage backends.
 
+mod admin;
 mod cli;
 mod commands;
 mod connection;

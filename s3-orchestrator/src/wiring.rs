@@ -3,9 +3,12 @@
 //! From a configuration to everything that serves: catalog, backends with their decorators, engine, gateway.
 
 mod backends;
+mod fleet;
 mod limits;
 mod s3;
 mod standby;
+
+pub(crate) use s3::trusted_proxies;
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -13,7 +16,7 @@ use std::sync::Arc;
 use ::config::{Backend as BackendConfig, Config};
 use catalog::sqlite::{Options, Sqlite, WhenHeld};
 use catalog::{BackendSpec, Catalog};
-use engine::{Engine, Grants, Parts, Settings, Strategy};
+use engine::{Bucket, Engine, Grants, Parts, Settings, Strategy};
 use gateway::Gateway;
 use runtime::{Chance, Clock, Ids, Shutdown, Supervisor, Task};
 use types::{BackendName, BucketName};
@@ -25,6 +28,8 @@ use crate::metrics::Metrics;
 pub(crate) struct House {
     /// Answers S3 requests.
     pub gateway: Gateway,
+    /// What the admin API is about.
+    pub admin: admin::House,
     /// Works in the background until it is dropped.
     pub background: Background,
 }
@@ -45,6 +50,7 @@ pub(crate) async fn build(
     config: &Config,
     metrics: &Metrics,
     shutdown: &Shutdown,
+    level: Arc<dyn admin::LogLevel>,
 ) -> Result<House, StartError> {
     let clock = Clock::system();
     let chance = Chance::from_os();
@@ -70,6 +76,8 @@ pub(crate) async fn build(
     let backend_ids = catalog.sync_backends(&specs).await?;
     let names: Vec<BucketName> = config.buckets.iter().map(|bucket| bucket.name.clone()).collect();
     let bucket_ids = catalog.sync_buckets(&names, clock.now()).await?;
+    let buckets: Vec<Bucket> =
+        names.into_iter().zip(&bucket_ids).map(|(name, id)| Bucket { id: *id, name }).collect();
     let places = backends::places(config, opened, backend_ids, grants.allowances());
     let settings = settings(config);
     tracing::info!(
@@ -84,12 +92,24 @@ pub(crate) async fn build(
     let engine = Engine::new(Parts { catalog, places, boot, settings, clock: clock.clone(), ids });
     let mut supervisor = Supervisor::new(clock.clone(), chance.clone(), shutdown.clone());
     workers::start(&mut supervisor, &engine);
+    workers::start_fleet(&mut supervisor, &engine, &fleet::options(config, &buckets));
+    metrics.fleet.connect(engine.clone(), fleet::strategy(config));
     metrics.workers.connect(supervisor.workers());
     let directory = s3::directory(config, bucket_ids, identity.deployment.timestamp())?;
     let observer = Arc::clone(&metrics.requests) as Arc<dyn gateway::Observer>;
+    let admin = admin::House {
+        engine: engine.clone(),
+        workers: supervisor.workers(),
+        buckets,
+        level,
+        clock: clock.clone(),
+    };
     let gateway = Gateway::new(engine.clone(), directory, s3::options(config), (clock, chance), observer);
-    let background = Background { tasks, supervisor: Some(supervisor), grants, _engine: engine };
-    Ok(House { gateway, background })
+    Ok(House {
+        gateway,
+        admin,
+        background: Background { tasks, supervisor: Some(supervisor), grants, _engine: engine },
+    })
 }
 
 impl Background {

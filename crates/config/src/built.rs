@@ -40,12 +40,12 @@ const FEATURES: &[(Feature, &str, bool)] = &[
     (Feature::Compression, "compression", false),
     (Feature::Integrity, "verification of replicas at rest", false),
     (Feature::Cache, "the cache of bodies", false),
-    (Feature::Lifecycle, "expiry of objects", false),
-    (Feature::Reconcile, "reconciliation", false),
+    (Feature::Lifecycle, "expiry of objects", true),
+    (Feature::Reconcile, "reconciliation", true),
     (Feature::Notifications, "notifications", false),
     (Feature::Ui, "the dashboard", false),
     (Feature::Tracing, "tracing", false),
-    (Feature::Rebalance, "rebalancing", false),
+    (Feature::Rebalance, "rebalancing", true),
     (Feature::Repair, "repair of missing replicas", false),
     (Feature::ApiRequestLimit, "limits on requests", true),
     (Feature::EgressLimit, "limits on egress", true),
@@ -57,7 +57,7 @@ const FEATURES: &[(Feature, &str, bool)] = &[
     (Feature::DefaultChain, "credentials from the environment of a provider", false),
     (Feature::TokenCredentials, "token credentials", false),
     (Feature::ClientCertificates, "client certificates", false),
-    (Feature::AdminApi, "the admin API", false),
+    (Feature::AdminApi, "the admin API", true),
 ];
 
 impl Feature {

@@ -177,7 +177,7 @@ impl Config {
         self.compression.check(&at.key("compression"));
         self.integrity.check(&at.key("integrity"));
         self.cache.check(&at.key("cache"));
-        self.lifecycle.check(&at.key("lifecycle"));
+        self.lifecycle.check(&at.key("lifecycle"), &self.buckets);
         self.reconcile.check(&at.key("reconcile"));
         self.ui.check(&at.key("ui"), self.auth.root.is_some());
         self.notifications.check(&at.key("notifications"));

@@ -109,7 +109,11 @@ impl Engine {
             return Ok(drained);
         }
         let counting = shared.counting_places().await?;
-        let moves = page.held.iter().map(|held| shared.drain_one(held, &counting));
+        let counting = &counting;
+        let moves = page.held.into_iter().map(|held| async move {
+            let moved = shared.drain_one(&held, counting).await;
+            (held.charged, moved)
+        });
         let mut moving = stream::iter(moves).buffer_unordered(AT_ONCE);
         while let Some((charged, moved)) = moving.next().await {
             let trouble = match moved {
@@ -164,16 +168,12 @@ impl Shared {
         counting.order.iter().copied().filter(takes).collect()
     }
 
-    async fn drain_one(
-        self: &Arc<Self>,
-        held: &Held,
-        counting: &Counting,
-    ) -> (u64, Result<Moved, EngineError>) {
+    async fn drain_one(self: &Arc<Self>, held: &Held, counting: &Counting) -> Result<Moved, EngineError> {
         // Where fewer backends are left than the blob wants, it gets along with those.
         let left = u32::try_from(counting.order.len()).unwrap_or(u32::MAX);
         let least = held.wanted.min(left).max(1);
         let order = self.takers(held, counting);
-        (held.charged, self.move_away(held, &order, least, &counting.except).await)
+        self.move_away(held, &order, least, &counting.except).await
     }
 
     /// Something was doomed.

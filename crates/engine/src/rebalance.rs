@@ -270,7 +270,7 @@ mod tests {
     #[test]
     fn what_is_within_the_threshold_is_left_alone() {
         check(Strategy::Spread, 0.1, "55/100 50/100", "level");
-        check(Strategy::Spread, 0.0, "55/100 50/100", "0>1:3");
+        check(Strategy::Spread, 0.0, "55/100 50/100", "0>1:2");
         check(Strategy::Spread, 0.0, "50/100 50/100", "level");
         check(Strategy::Spread, 0.1, "90/100", "level");
         check(Strategy::Pack, 0.5, "10/100 50/100", "level");

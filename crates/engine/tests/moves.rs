@@ -239,3 +239,15 @@ async fn n6_n128_with_two_backends_and_two_replicas_there_is_nothing_to_move() {
     each_has(&house, 2).await;
     house.audit().await;
 }
+
+#[tokio::test]
+async fn n34_a_move_makes_no_object_younger() {
+    let house = House::build(plan(3, 2)).await;
+    house.put("k", &bytes(1000, 1)).await.unwrap();
+    let before = house.open("k", catalog::Want::State).await.unwrap().object;
+    runtime::sleep(std::time::Duration::from_millis(5)).await;
+    house.engine.start_drain(id(&house, 0)).await.unwrap();
+    assert_eq!(drain_pass(&house, 0, 100).await, (1, 0));
+    let after = house.open("k", catalog::Want::State).await.unwrap().object;
+    assert_eq!((after.state.modified, after.revision), (before.state.modified, before.revision));
+}

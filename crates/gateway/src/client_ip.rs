@@ -58,7 +58,8 @@ fn mask(bits: u32) -> u128 {
 
 /// The client behind a request. `X-Forwarded-For` is read from its end, for only what trusted proxies
 /// added there is true; the first address that is not a trusted proxy is the client.
-pub(crate) fn client_ip(peer: IpAddr, headers: &HeaderMap, trusted: &[Network]) -> IpAddr {
+#[must_use]
+pub fn client_ip(peer: IpAddr, headers: &HeaderMap, trusted: &[Network]) -> IpAddr {
     let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(address));
     let mut client = peer.to_canonical();
     if !is_trusted(client) {

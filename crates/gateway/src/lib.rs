@@ -38,7 +38,7 @@ mod xml;
 pub use admission::{AdmissionOptions, Rejection};
 pub use auth::{Credential, DeclaredBucket, Directory, DirectoryError};
 pub use body::AnswerBody;
-pub use client_ip::{Network, NetworkError};
+pub use client_ip::{Network, NetworkError, client_ip};
 pub use observe::{Observer, RequestRecord, Unobserved};
 pub use options::GatewayOptions;
 pub use rate_limit::RateLimitOptions;

@@ -5,12 +5,26 @@
 //! or run twice at once. They know no time: `table.rs` says when each one steps, and the supervisor of
 //! `runtime` does it. One file per worker.
 
+mod drain;
+mod fleet;
+mod lifecycle;
+mod quarantine;
 mod reaper;
+mod rebalance;
+mod reconcile;
 mod records;
 mod release;
 mod table;
+mod uploads;
 
+pub use drain::Drain;
+pub use fleet::{FleetOptions, start_fleet};
+pub use lifecycle::Lifecycle;
+pub use quarantine::Quarantine;
 pub use reaper::Reaper;
+pub use rebalance::Rebalance;
+pub use reconcile::Reconcile;
 pub use records::Records;
 pub use release::Release;
 pub use table::start;
+pub use uploads::Uploads;

@@ -1,5 +1,6 @@
 //! One file per command.
 
+pub(crate) mod admin;
 pub(crate) mod demo;
 pub(crate) mod serve;
 pub(crate) mod validate;

@@ -12,6 +12,7 @@ use config::{Config, Problem};
 use runtime::{Phase, Shutdown, Task};
 use tokio::net::TcpListener;
 
+use crate::admin::AdminDoor;
 use crate::cli::fail;
 use crate::front::Front;
 use crate::health::Health;
@@ -55,7 +56,7 @@ pub(crate) fn run(path: &Path) -> ExitCode {
 
 /// Serves a configuration that can be served. `ready` is told the address once requests are answered.
 pub(crate) fn run_config(config: &Config, warnings: &[Problem], ready: impl FnOnce(&str)) -> ExitCode {
-    logging::start(&config.server);
+    let level = logging::start(&config.server);
     for warning in warnings {
         tracing::warn!("{warning}");
     }
@@ -64,7 +65,7 @@ pub(crate) fn run_config(config: &Config, warnings: &[Problem], ready: impl FnOn
         Ok(runtime) => runtime,
         Err(error) => return fail(&format!("cannot start threads: {error}")),
     };
-    let ended = runtime.block_on(serve(config, ready));
+    let ended = runtime.block_on(serve(config, level, ready));
     // Whatever still blocks a thread must not keep the process.
     runtime.shutdown_background();
     match ended {
@@ -73,12 +74,17 @@ pub(crate) fn run_config(config: &Config, warnings: &[Problem], ready: impl FnOn
     }
 }
 
-async fn serve(config: &Config, ready: impl FnOnce(&str)) -> Result<(), StartError> {
+async fn serve(
+    config: &Config,
+    level: Arc<logging::Level>,
+    ready: impl FnOnce(&str),
+) -> Result<(), StartError> {
     let mut ending = Ending::listen()?;
     let open = Open::listen(config).await?;
     let building = async {
-        let House { gateway, background } = wiring::build(config, &open.metrics, &open.shutdown).await?;
-        open.front.open(gateway);
+        let House { gateway, admin, background } =
+            wiring::build(config, &open.metrics, &open.shutdown, level).await?;
+        open.front.open(gateway, admin);
         tracing::info!(addr = open.address, "ready");
         ready(&open.address);
         Ok::<_, StartError>(background)
@@ -119,7 +125,8 @@ impl Open {
         };
         let beside = page.filter(|_| settings.listen.is_none());
         let health = Arc::new(Health::new(shutdown.clone()));
-        let front = Arc::new(Front::new(health, beside, config.server.domain.0.clone()));
+        let front =
+            Arc::new(Front::new(health, beside, AdminDoor::of(config), config.server.domain.0.clone()));
         let listener = server::bind(&config.server.listen_addr).await?;
         let address = listener.local_addr()?.to_string();
         let limits = Limits::of(&config.server);

@@ -3,6 +3,7 @@
 //! A handle is looked up once, when what it counts comes into being, never per request.
 
 mod backends;
+mod fleet;
 mod ledger;
 mod process;
 mod requests;
@@ -22,6 +23,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 pub(crate) use backends::BackendMetrics;
+pub(crate) use fleet::FleetMetrics;
 pub(crate) use ledger::Ledger;
 pub(crate) use requests::RequestMetrics;
 pub(crate) use usage::Usage;
@@ -51,6 +53,8 @@ pub(crate) struct Metrics {
     pub usage: Arc<Usage>,
     /// How the workers are doing.
     pub workers: Arc<WorkerMetrics>,
+    /// What fleet work did.
+    pub fleet: Arc<FleetMetrics>,
 }
 
 impl Metrics {
@@ -71,7 +75,9 @@ impl Metrics {
         ours.register_collector(Box::new(Arc::clone(&usage)));
         let workers = Arc::new(WorkerMetrics::default());
         ours.register_collector(Box::new(Arc::clone(&workers)));
-        Self { registry, requests, backends, ledger, usage, workers }
+        let fleet = Arc::new(FleetMetrics::default());
+        ours.register_collector(Box::new(Arc::clone(&fleet)));
+        Self { registry, requests, backends, ledger, usage, workers, fleet }
     }
 
     /// All of them, in the format of OpenMetrics or, as is, in the older one of Prometheus.

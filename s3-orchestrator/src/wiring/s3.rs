@@ -53,9 +53,14 @@ pub(super) fn options(config: &Config) -> GatewayOptions {
             burst: limit.burst,
             forget_after: limit.cleanup_max_age,
         }),
-        trusted_proxies: limit.trusted_proxies.iter().map(network).collect(),
+        trusted_proxies: trusted_proxies(config),
         ..GatewayOptions::default()
     }
+}
+
+/// Whose `X-Forwarded-For` is believed.
+pub(crate) fn trusted_proxies(config: &Config) -> Vec<Network> {
+    config.rate_limit.trusted_proxies.iter().map(network).collect()
 }
 
 fn network(network: &config::Network) -> Network {

@@ -20,10 +20,14 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("engine", &["types", "runtime", "format", "backend", "catalog"]),
     ("workers", &["types", "runtime", "catalog", "engine"]),
     ("gateway", &["types", "runtime", "catalog", "engine"]),
+    ("admin", &["types", "runtime", "catalog", "engine"]),
     ("config", &["types"]),
     (
         "s3-orchestrator",
-        &["types", "runtime", "format", "backend", "catalog", "engine", "workers", "gateway", "config"],
+        &[
+            "types", "runtime", "format", "backend", "catalog", "engine", "workers", "gateway", "admin",
+            "config",
+        ],
     ),
 ];
 

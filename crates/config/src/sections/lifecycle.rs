@@ -3,15 +3,18 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use types::BucketName;
+
 use crate::report::Place;
 use crate::section::{empty, or, required, section};
+use crate::sections::Bucket;
 
 section! {
     /// Objects that expire.
     pub struct Lifecycle {
         /// Each rule by itself.
         pub rules: Vec<LifecycleRule> = empty(),
-        /// Objects removed in one run.
+        /// Objects looked at, and at most removed, in one transaction.
         pub batch_size: u32 = or(100_u32),
     }
 }
@@ -19,11 +22,12 @@ section! {
 section! {
     /// Which objects expire, and when. A prefix or tags are required, so that a slip does not empty everything.
     pub struct LifecycleRule {
-        /// Keys that begin with this.
+        /// Keys that begin with this, in every bucket. One that begins with the name of a bucket and a slash means that
+        /// bucket alone, as in the Go program: `photos/tmp/` is `tmp/` in bucket photos.
         pub prefix: String = or(""),
         /// Objects that carry all of these tags.
         pub tags: BTreeMap<String, String> = or(BTreeMap::new()),
-        /// Days since the object was written.
+        /// Days since the object was written. Moving its bytes makes it no younger, writing or copying over it does.
         pub expiration_days: u32 = required(),
     }
 }
@@ -39,7 +43,7 @@ section! {
 }
 
 impl Lifecycle {
-    pub(crate) fn check(&self, at: &Place<'_>) {
+    pub(crate) fn check(&self, at: &Place<'_>, buckets: &[Bucket]) {
         at.key("batch_size").at_least(self.batch_size, 1);
         for (index, rule) in self.rules.iter().enumerate() {
             let place = at.key("rules").item(index);
@@ -50,6 +54,12 @@ impl Lifecycle {
             if rule.prefix.is_empty() && rule.tags.is_empty() {
                 place.key("prefix").refuse("is required, or tags");
             }
+            if rule.tags.is_empty()
+                && let [(bucket, rest)] = &rule.reach(buckets)[..]
+                && rest.is_empty()
+            {
+                place.key("prefix").warn(format!("means every object of bucket {bucket}"), None);
+            }
             let same = |other: &LifecycleRule| other.prefix == rule.prefix && other.tags == rule.tags;
             if let Some(first) = self.rules[..index].iter().position(same) {
                 place.refuse(format!("has the same filter as rules[{first}]"));
@@ -58,8 +68,47 @@ impl Lifecycle {
     }
 }
 
+impl LifecycleRule {
+    /// Where the rule reaches: a bucket, and what keys in it begin with.
+    #[must_use]
+    pub fn reach<'a>(&self, buckets: &'a [Bucket]) -> Vec<(&'a BucketName, String)> {
+        let named = self.prefix.split_once('/').and_then(|(name, rest)| {
+            let bucket = buckets.iter().find(|bucket| bucket.name.as_str() == name)?;
+            Some(vec![(&bucket.name, rest.to_owned())])
+        });
+        named.unwrap_or_else(|| buckets.iter().map(|bucket| (&bucket.name, self.prefix.clone())).collect())
+    }
+}
+
 impl Reconcile {
     pub(crate) fn check(&self, at: &Place<'_>) {
         at.key("interval").above_zero(self.interval);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::Config;
+
+    fn reach(prefix: &str) -> Vec<String> {
+        let text = format!(
+            "server: {{ listen_addr: \":1\" }}\nbuckets:\n{}backends: [{{ type: directory, path: /d }}]\n\
+             lifecycle: {{ rules: [{{ prefix: \"{prefix}\", expiration_days: 1, tags: {{ a: b }} }}] }}\n",
+            ["photos", "tmp"].map(|name| format!(
+                "  - {{ name: {name}, credentials: [{{ access_key_id: {name}, secret_access_key: s }}] }}\n"
+            )).concat()
+        );
+        let config = Config::parse(&text, "f", &|_| None).unwrap().config;
+        let reach = config.lifecycle.rules[0].reach(&config.buckets);
+        reach.into_iter().map(|(bucket, prefix)| format!("{bucket}:{prefix}")).collect()
+    }
+
+    #[test]
+    fn n133_a_prefix_is_one_of_keys_or_names_a_bucket_first() {
+        assert_eq!(reach("old/"), ["photos:old/", "tmp:old/"]);
+        assert_eq!(reach("photos/old/"), ["photos:old/"]);
+        assert_eq!(reach("photos"), ["photos:photos", "tmp:photos"]);
+        assert_eq!(reach("tmp/"), ["tmp:"]);
+        assert_eq!(reach(""), ["photos:", "tmp:"]);
     }
 }
