@@ -7,17 +7,19 @@ use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Arg, ArgMatches, Command, value_parser};
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use types::BackendName;
 
-use crate::commands::{admin, demo, serve, validate, version};
+use crate::commands::{admin, demo, rebuild, serve, validate, version};
 
 /// Commands and what they do.
-const COMMANDS: [(&str, &str); 6] = [
+const COMMANDS: [(&str, &str); 7] = [
     ("serve", "start the server; the default without a command"),
     ("validate", "check a configuration and show what is in force"),
     ("admin", "ask a running process, or tell it what to do"),
     ("version", "print the version"),
     ("demo", "start a server with three directories as backends; needs no configuration"),
+    ("rebuild", "make a lost catalog anew from what lies on the backends"),
     ("help", "print this"),
 ];
 /// Commands of the Go program that this release lacks.
@@ -49,6 +51,10 @@ pub(crate) fn run(args: Vec<OsString>) -> ExitCode {
         "demo" => with_flags(demo_flags(), flags, |flags| {
             let dir = flags.get_one::<PathBuf>("dir").cloned().unwrap_or_else(|| ".demo".into());
             demo::run(&dir, flags.get_one::<u16>("port").copied().unwrap_or(9000))
+        }),
+        "rebuild" => with_flags(rebuild_flags(), flags, |flags| match rebuild_of(flags) {
+            Ok(asked) => rebuild::run(&config_of(flags), &asked),
+            Err(message) => fail(&message),
         }),
         unknown => refuse(unknown),
     }
@@ -113,6 +119,38 @@ fn demo_flags() -> Command {
     flags_of("demo")
         .arg(dir.help("Where everything lies, kept from run to run [default: .demo]"))
         .arg(port.help("The port on 127.0.0.1 [default: 9000]"))
+}
+
+fn rebuild_flags() -> Command {
+    let switch = |name: &'static str, help: &'static str| {
+        Arg::new(name).long(name).action(ArgAction::SetTrue).help(help)
+    };
+    let deployment = Arg::new("deployment").long("deployment").value_name("ID");
+    let without = Arg::new("without").long("without").value_name("BACKEND").action(ArgAction::Append);
+    flags_of("rebuild")
+        .arg(config_flag())
+        .arg(switch("execute", "Do it. Without this flag it only looks"))
+        .arg(deployment.help("Whose catalog, where the backends belong to several deployments"))
+        .arg(without.help("Leave this backend out. What lies only there is missing then; may be given again"))
+        .arg(switch("accept-gaps", "Go on where segments are missing: changes of that time are lost"))
+        .arg(switch("confirm-limits", "What is left of this period's limits may be spent"))
+}
+
+fn rebuild_of(flags: &ArgMatches) -> Result<rebuild::Flags, String> {
+    let deployment = flags.get_one::<String>("deployment").map(|text| text.parse()).transpose();
+    let without = flags.get_many::<String>("without").into_iter().flatten();
+    let choices = engine::Choices {
+        deployment: deployment.map_err(|error| format!("-deployment: {error}"))?,
+        without: without
+            .map(|name| BackendName::parse(name).map_err(|error| format!("-without: {error}")))
+            .collect::<Result<_, _>>()?,
+        accept_gaps: flags.get_flag("accept-gaps"),
+    };
+    Ok(rebuild::Flags {
+        execute: flags.get_flag("execute"),
+        confirm_limits: flags.get_flag("confirm-limits"),
+        choices,
+    })
 }
 
 fn config_of(flags: &ArgMatches) -> PathBuf {

@@ -1,22 +1,27 @@
 //! Whether this process lives, and whether it wants requests.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use http::{Response, StatusCode, header};
 use runtime::{Phase, Shutdown};
 
 /// What `/health` and `/health/ready` say.
-#[derive(Debug)]
 pub(crate) struct Health {
     started: AtomicBool,
     shutdown: Shutdown,
+    /// Says why nothing is written, where that is so.
+    frozen: OnceLock<Reason>,
 }
+
+/// Asks for a reason. It must not wait.
+type Reason = Box<dyn Fn() -> Option<Arc<str>> + Send + Sync>;
 
 impl Health {
     /// Not ready yet.
     pub(crate) fn new(shutdown: Shutdown) -> Self {
-        Self { started: AtomicBool::new(false), shutdown }
+        Self { started: AtomicBool::new(false), shutdown, frozen: OnceLock::new() }
     }
 
     /// Start-up is complete.
@@ -24,20 +29,39 @@ impl Health {
         self.started.store(true, Ordering::Release);
     }
 
+    /// From now on, this is asked why nothing is written.
+    pub(crate) fn ask_frozen(&self, reason: impl Fn() -> Option<Arc<str>> + Send + Sync + 'static) {
+        // A process has one catalog.
+        let _ = self.frozen.set(Box::new(reason));
+    }
+
+    fn frozen(&self) -> Option<Arc<str>> {
+        self.frozen.get().and_then(|reason| reason())
+    }
+
     /// Whether a load balancer should send requests here.
     pub(crate) fn is_ready(&self) -> bool {
-        self.started.load(Ordering::Acquire) && self.shutdown.phase() == Phase::Running
+        self.started.load(Ordering::Acquire)
+            && self.shutdown.phase() == Phase::Running
+            && self.frozen().is_none()
     }
 
     /// The answer for a path, where it is one of ours. Asks nobody, waits for nothing.
     pub(crate) fn answer(&self, path: &str) -> Option<Response<Bytes>> {
         let (status, text) = match path {
-            "/health" => (StatusCode::OK, "{\"status\":\"ok\"}"),
-            "/health/ready" if self.is_ready() => (StatusCode::OK, "{\"status\":\"ready\"}"),
-            "/health/ready" => (StatusCode::SERVICE_UNAVAILABLE, "{\"status\":\"not ready\"}"),
+            "/health" => (StatusCode::OK, "{\"status\":\"ok\"}".to_owned()),
+            "/health/ready" if self.is_ready() => (StatusCode::OK, "{\"status\":\"ready\"}".to_owned()),
+            "/health/ready" => (StatusCode::SERVICE_UNAVAILABLE, self.not_ready()),
             _ => return None,
         };
         Some(plain(status, "application/json", text))
+    }
+
+    fn not_ready(&self) -> String {
+        match self.frozen() {
+            None => "{\"status\":\"not ready\"}".to_owned(),
+            Some(reason) => serde_json::json!({"status": "not ready", "reason": &*reason}).to_string(),
+        }
     }
 }
 
@@ -67,8 +91,14 @@ mod tests {
         check(503);
         health.set_started();
         check(200);
-        shutdown.advance(Phase::NotReady);
+        let frozen = Arc::new(OnceLock::<Arc<str>>::new());
+        let asked = Arc::clone(&frozen);
+        health.ask_frozen(move || asked.get().cloned());
+        check(200);
+        frozen.set("run \"this\"".into()).unwrap();
         check(503);
+        let body = health.answer("/health/ready").unwrap().into_body();
+        assert_eq!(body, r#"{"reason":"run \"this\"","status":"not ready"}"#);
         assert_eq!(status("/healthy"), None);
     }
 }

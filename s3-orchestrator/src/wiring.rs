@@ -5,6 +5,8 @@
 mod backends;
 mod fleet;
 mod limits;
+mod pace;
+pub(crate) mod rebuild;
 mod s3;
 mod standby;
 
@@ -28,6 +30,8 @@ use crate::metrics::Metrics;
 pub(crate) struct House {
     /// Answers S3 requests.
     pub gateway: Gateway,
+    /// Says whether it may still write.
+    pub engine: Engine,
     /// What the admin API is about.
     pub admin: admin::House,
     /// Works in the background until it is dropped.
@@ -41,6 +45,12 @@ pub(crate) struct Background {
     supervisor: Option<Supervisor>,
     _engine: Engine,
 }
+
+/// This catalog is not the newest of its deployment, or may not be: nothing is served from it. The text says
+/// why, and what to do.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Frozen(pub(crate) String);
 
 /// Why there is no house. One line, for the operator.
 pub(crate) type StartError = Box<dyn std::error::Error + Send + Sync>;
@@ -71,7 +81,9 @@ pub(crate) async fn build(
         metrics: Arc::clone(&metrics.backends),
         patience: config.server.backend_timeout,
     };
-    let (opened, tasks) = Arc::new(opener).open_all(config, grants.allowances()).await?;
+    let opener = Arc::new(opener);
+    opener.refuse_lost_catalog(config, grants.allowances()).await?;
+    let (opened, tasks) = opener.open_all(config, grants.allowances()).await?;
     let specs: Vec<BackendSpec> = config.backends.iter().map(spec).collect();
     let backend_ids = catalog.sync_backends(&specs).await?;
     let names: Vec<BucketName> = config.buckets.iter().map(|bucket| bucket.name.clone()).collect();
@@ -90,8 +102,15 @@ pub(crate) async fn build(
     );
     metrics.ledger.connect(Arc::clone(&catalog), quotas(config));
     let engine = Engine::new(Parts { catalog, places, boot, settings, clock: clock.clone(), ids });
+    engine.delete_nothing_before_proof();
+    engine.prove_newest(None).await?;
+    if let Some(reason) = engine.frozen() {
+        return Err(Frozen(reason.to_string()).into());
+    }
+    metrics.journal.connect(engine.clone());
     let mut supervisor = Supervisor::new(clock.clone(), chance.clone(), shutdown.clone());
     workers::start(&mut supervisor, &engine);
+    workers::start_shipper(&mut supervisor, &engine, pace::of(config));
     workers::start_fleet(&mut supervisor, &engine, &fleet::options(config, &buckets));
     metrics.fleet.connect(engine.clone(), fleet::strategy(config));
     metrics.workers.connect(supervisor.workers());
@@ -107,6 +126,7 @@ pub(crate) async fn build(
     let gateway = Gateway::new(engine.clone(), directory, s3::options(config), (clock, chance), observer);
     Ok(House {
         gateway,
+        engine: engine.clone(),
         admin,
         background: Background { tasks, supervisor: Some(supervisor), grants, _engine: engine },
     })

@@ -80,7 +80,7 @@ impl AdminApi {
     pub async fn answer(&self, request: Request<Bytes>, client: IpAddr) -> Response<Bytes> {
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let answer = match self.house.get() {
-            Some(house) => house.route(&request).await,
+            Some(house) => house.route(&request, &self.guard).await,
             None => Err(Refused::new(StatusCode::SERVICE_UNAVAILABLE, "the server is starting")),
         };
         let response = answer.unwrap_or_else(Refused::into_response);
@@ -102,7 +102,7 @@ impl AdminApi {
 
 impl House {
     /// The table of routes.
-    async fn route(&self, request: &Request<Bytes>) -> Answer {
+    async fn route(&self, request: &Request<Bytes>, guard: &Guard) -> Answer {
         let (path, query) = (request.uri().path(), request.uri().query());
         let unknown = || Refused::not_found(format!("there is no route {path}"));
         let route = path.strip_prefix(ROUTES).ok_or_else(unknown)?;
@@ -118,7 +118,7 @@ impl House {
             ("GET", ["backends", name, "drain"]) => backends::drain_status(self, name, query).await,
             ("POST", ["backends", name, "drain"]) => backends::start_drain(self, name, query).await,
             ("DELETE", ["backends", name, "drain"]) => backends::cancel_drain(self, name, query).await,
-            ("DELETE", ["backends", name]) => backends::remove(self, name, query).await,
+            ("DELETE", ["backends", name]) => backends::remove(self, guard, name, query).await,
             ("GET", ["quarantine"]) => quarantine::list(self, query).await,
             ("POST", ["quarantine", id, "restore"]) => quarantine::restore(self, id, query).await,
             ("DELETE", ["quarantine", id]) => quarantine::delete(self, id, query).await,

@@ -6,8 +6,10 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use http::{HeaderMap, StatusCode};
+use ring::hmac;
 use runtime::Instant;
 use sha2::{Digest, Sha256};
+use types::Timestamp;
 
 use crate::answer::Refused;
 
@@ -57,6 +59,22 @@ impl Guard {
         let count = before.map_or(0, |failed| failed.count) + 1;
         failures.insert(key, Failures { count, last: now });
         Err(Refused::new(StatusCode::UNAUTHORIZED, "unauthorized"))
+    }
+
+    /// What confirms something that was shown a moment ago: nobody without the token can make it up.
+    pub(crate) fn confirmation(&self, what: &str, until: Timestamp) -> String {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &self.token);
+        let until = until.as_secs();
+        let tag = hmac::sign(&key, format!("{what}|{until}").as_bytes());
+        format!("{until}.{}", hex::encode(tag))
+    }
+
+    /// Whether this is the confirmation of that, and not too old.
+    pub(crate) fn is_confirmed(&self, what: &str, shown: &str, now: Timestamp) -> bool {
+        let Some((until, tag)) = shown.split_once('.') else { return false };
+        let (Ok(until), Ok(tag)) = (until.parse::<u64>(), hex::decode(tag)) else { return false };
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &self.token);
+        until >= now.as_secs() && hmac::verify(&key, format!("{what}|{until}").as_bytes(), &tag).is_ok()
     }
 
     fn is_token(&self, shown: &[u8]) -> bool {
@@ -125,6 +143,20 @@ mod tests {
         assert_eq!(status("a secret", ip(2)), Ok(()), "nobody else has to wait");
         runtime::sleep(LOCKED_FOR).await;
         assert_eq!(status("a secret", ip(1)), Ok(()));
+    }
+
+    #[test]
+    fn a_confirmation_is_of_one_thing_for_a_while() {
+        let (guard, at) = (Guard::new("a secret"), |secs: u64| Timestamp::from_millis(secs * 1000));
+        let shown = guard.confirmation("purge|disk", at(60));
+        assert!(guard.is_confirmed("purge|disk", &shown, at(60)));
+        assert!(!guard.is_confirmed("purge|disk", &shown, at(61)), "too old");
+        assert!(!guard.is_confirmed("purge|other", &shown, at(0)));
+        assert!(!Guard::new("another").is_confirmed("purge|disk", &shown, at(0)));
+        let later = shown.replacen("60.", "99.", 1);
+        for wrong in ["", "60", "60.", "x.y", &later] {
+            assert!(!guard.is_confirmed("purge|disk", wrong, at(0)), "{wrong}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -284,3 +284,20 @@ pub struct QuarantineAnswer {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
 }
+
+/// `DELETE backends/NAME?purge=true`: what it would give up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PurgePreview {
+    /// `confirmation required`.
+    pub status: String,
+    /// The backend.
+    pub backend: String,
+    /// Replicas that wait to be deleted from it.
+    pub object_count: u64,
+    /// Bytes charged for them.
+    pub total_bytes: u64,
+    /// Send this as `confirm`.
+    pub confirm_token: String,
+    /// Seconds in which it holds.
+    pub expires_in: u64,
+}

@@ -156,6 +156,27 @@ impl Attached {
     }
 }
 
+/// The markers that lie on a backend, of whatever deployment.
+///
+/// # Errors
+/// Where it does not answer.
+pub async fn read_markers(backend: &dyn Backend, grammar: &PathGrammar) -> Result<Vec<Marker>, BackendError> {
+    let reserved = grammar.reserved();
+    let folder = format!("{reserved}{}", Marker::FOLDER);
+    let (mut found, mut cursor) = (Vec::new(), None);
+    for _ in 0..MARKER_PAGES_MAX {
+        let page = backend.list(&folder, cursor.as_deref()).await?;
+        let paths = page.entries.iter().filter_map(|entry| entry.path.as_str().strip_prefix(&reserved));
+        found.extend(paths.filter_map(Marker::parse));
+        cursor = page.next;
+        if cursor.is_none() {
+            return Ok(found);
+        }
+    }
+    let message = format!("more than {MARKER_PAGES_MAX} pages lie under {folder}");
+    Err(BackendError::new(backend.name(), "attach", ErrorKind::Unsupported, message))
+}
+
 struct Attaching<'a> {
     backend: &'a dyn Backend,
     grammar: &'a PathGrammar,
@@ -188,23 +209,10 @@ impl Attaching<'_> {
 
     /// The markers that are there: ours, of any epoch, and others'.
     async fn markers(&self) -> Result<(Vec<Marker>, Vec<Marker>), BackendError> {
-        let reserved = self.grammar.reserved();
-        let folder = format!("{reserved}{}", Marker::FOLDER);
-        let (mut found, mut cursor) = (Vec::new(), None);
-        for _ in 0..MARKER_PAGES_MAX {
-            let page = self.backend.list(&folder, cursor.as_deref()).await?;
-            let paths = page.entries.iter().filter_map(|entry| entry.path.as_str().strip_prefix(&reserved));
-            found.extend(paths.filter_map(Marker::parse));
-            cursor = page.next;
-            if cursor.is_none() {
-                let mine = self.marker();
-                let is_mine =
-                    |marker: &Marker| marker.deployment == mine.deployment && marker.backend == mine.backend;
-                return Ok(found.into_iter().partition(is_mine));
-            }
-        }
-        let message = format!("more than {MARKER_PAGES_MAX} pages lie under {folder}");
-        Err(BackendError::new(self.backend.name(), "attach", ErrorKind::Unsupported, message))
+        let mine = self.marker();
+        let is_mine =
+            |marker: &Marker| marker.deployment == mine.deployment && marker.backend == mine.backend;
+        Ok(read_markers(self.backend, self.grammar).await?.into_iter().partition(is_mine))
     }
 
     fn highest_epoch(&self, ours: &[Marker]) -> Result<Option<u64>, AttachError> {

@@ -25,7 +25,7 @@ pub use allowance::{
     ASKS_MAX, Allowance, Ask, CLOCK_TOLERANCE, Cover, CoverAsk, Hand, Needs, Piece, Present, Purse, Shortage,
     UNLIMITED, apart,
 };
-pub use attach::{AttachError, Attached, Claim, attach};
+pub use attach::{AttachError, Attached, Claim, attach, read_markers};
 pub use body::{Body, BodyError, ByteStream, collect};
 pub use contract::{
     Backend, Deleted, Download, Entry, ListPage, MetadataEntry, Profile, PutOptions, PutReceipt, Stat,

@@ -31,6 +31,15 @@ impl<'a> Entry<'a> {
         self.items.push(item);
     }
 
+    /// Whether it is of the internal bucket: such a change is not shipped.
+    pub(crate) fn is_internal(&self) -> bool {
+        self.items.iter().any(|item| match item {
+            Item::Object(object) => object.bucket == BucketId::INTERNAL.0,
+            Item::Removed { bucket, .. } => *bucket == BucketId::INTERNAL.0,
+            _ => false,
+        })
+    }
+
     /// The object that the change made, where it made one.
     pub(crate) fn into_object(self) -> Option<ObjectItem<'a>> {
         self.items.into_iter().find_map(|item| match item {
@@ -80,6 +89,8 @@ pub(crate) enum Item<'a> {
     Upload(Box<UploadItem>),
     /// An upload is completed (by this list of parts) or aborted, and its parts are gone.
     UploadSettled { upload: UploadId, at: Timestamp, completed: Option<String> },
+    /// What was answered when it was completed. In snapshots only: in a change it is the object's state.
+    UploadAnswer { upload: UploadId, answer: String },
     /// A part of an open upload is as it says here.
     Part(PartItem),
 }
@@ -145,6 +156,23 @@ pub(crate) struct UploadItem {
     checksum_algorithm: Option<String>,
     checksum_type: Option<String>,
     client: Client,
+}
+
+impl From<UploadItem> for Upload {
+    fn from(item: UploadItem) -> Self {
+        Self {
+            upload: item.upload,
+            bucket: BucketId(item.bucket),
+            key: item.key,
+            initiated: item.initiated,
+            headers: item.headers,
+            metadata: item.metadata,
+            tags: item.tags,
+            checksum_algorithm: item.checksum_algorithm,
+            checksum_type: item.checksum_type,
+            client: item.client,
+        }
+    }
 }
 
 impl From<Upload> for UploadItem {

@@ -19,6 +19,7 @@ mod words;
 pub use error::{CatalogError, Refusal};
 pub use roles::instances::Instances;
 pub use roles::limits::Limits;
+pub use roles::shipping::{Rebuilding, Shipping};
 pub use roles::{
     Catalog, Deployment, Expiry, Fleet, FleetWork, Ledger, Moves, Objects, Reaping, Strays, Uploads, Writes,
 };
@@ -34,6 +35,9 @@ pub use words::object::{
 pub use words::place::{
     BackendId, BackendSpec, BackendTotals, BucketId, Doomed, Identity, ReplicaRow, ReplicaState, Settled,
     SettledOutcome, Totals,
+};
+pub use words::shipping::{
+    InternalFile, JournalLine, Names, Rebuilt, SnapshotCursor, SnapshotPage, SnapshotTable, Unshipped,
 };
 pub use words::strays::{KnownReplica, Quarantined, RestoreQuarantined, Stray};
 pub use words::upload::{

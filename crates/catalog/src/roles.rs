@@ -9,6 +9,7 @@ mod fleet;
 pub(crate) mod instances;
 pub(crate) mod limits;
 mod moves;
+pub(crate) mod shipping;
 mod strays;
 
 use async_trait::async_trait;
@@ -16,6 +17,7 @@ use types::{BackendName, BootId, BucketName, ChangeId, ManifestId, ReplicaId, Ti
 
 use self::instances::Instances;
 use self::limits::Limits;
+use self::shipping::Shipping;
 use crate::{
     AbortUpload, AddReplica, BackendId, BackendSpec, BucketId, CatalogError, CommitPart, CommitPut,
     Committed, CompleteUpload, Completed, CopyObject, CopyPart, CreateUpload, DeleteAnswer, DeleteObjects,
@@ -30,12 +32,12 @@ pub use strays::Strays;
 
 /// All roles together.
 pub trait Catalog:
-    Deployment + Objects + Writes + Uploads + Reaping + Ledger + Instances + Limits + FleetWork
+    Deployment + Objects + Writes + Uploads + Reaping + Ledger + Instances + Limits + FleetWork + Shipping
 {
 }
 
 impl<T> Catalog for T where
-    T: Deployment + Objects + Writes + Uploads + Reaping + Ledger + Instances + Limits + FleetWork
+    T: Deployment + Objects + Writes + Uploads + Reaping + Ledger + Instances + Limits + FleetWork + Shipping
 {
 }
 
@@ -187,8 +189,8 @@ pub trait Reaping: Send + Sync + 'static {
     async fn mark_suspect(&self, change: ChangeId, replica: ReplicaId, why: &str)
     -> Result<(), CatalogError>;
 
-    /// Forgets completed and aborted uploads and journal entries from before, at most `limit` of each. Says
-    /// whether there is more.
+    /// Forgets completed and aborted uploads and shipped journal entries from before, at most `limit` of each.
+    /// Says whether there is more.
     async fn expire_records(
         &self,
         uploads_before: Timestamp,

@@ -9,9 +9,9 @@ use crate::report::{Place, Problem, Problems, Report};
 use crate::section::{self, Map, Section, nested, none, or, required, section};
 use crate::sections::{
     Auth, Backend, BackendCircuitBreaker, Bucket, Cache, CircuitBreaker, CleanupQueue, Compression, Database,
-    Debug, Driver, Encryption, Integrity, Lifecycle, Notifications, POSTGRES_KEYS, RateLimit, Rebalance,
-    Reconcile, Redis, Replication, Server, Strategy, Telemetry, Ui, UsageFlush, WritePath, check_backends,
-    check_buckets,
+    Debug, Driver, Encryption, Integrity, Journal, Lifecycle, Notifications, POSTGRES_KEYS, RateLimit,
+    Rebalance, Reconcile, Redis, Replication, Server, Strategy, Telemetry, Ui, UsageFlush, WritePath,
+    check_backends, check_buckets,
 };
 use crate::show::Shown;
 use crate::tree;
@@ -63,6 +63,8 @@ section! {
         pub lifecycle: Lifecycle = nested(),
         /// Comparing backends with the catalog.
         pub reconcile: Reconcile = nested(),
+        /// The journal on its way to the backends.
+        pub journal: Journal = nested(),
         /// A setting of the Go program.
         pub redis: Option<Redis> = none(),
         /// The dashboard in a browser.
@@ -189,7 +191,7 @@ impl Config {
 
     /// First words of paths on the listener that a bucket of that name would never see.
     fn reserved_names(&self) -> Vec<String> {
-        let fixed = ["health", "ui", "metrics", "admin"].map(str::to_owned);
+        let fixed = ["health", "ui", "metrics", "admin", ".s3-orchestrator"].map(str::to_owned);
         fixed
             .into_iter()
             .chain([first_word(&self.ui.path), first_word(&self.telemetry.metrics.path)].map(str::to_owned))

@@ -29,11 +29,11 @@ pub use secret::{AccessKeyId, Secret};
 pub use sections::{
     Admission, Auth, Backend, BackendCircuitBreaker, Bucket, Cache, CircuitBreaker, CleanupQueue,
     Compression, CompressionLevel, CorsRule, Credential, CredentialSource, Database, Debug, DirectoryStore,
-    Driver, Encryption, FlightRecorder, HttpMethod, HttpPool, Integrity, Lifecycle, LifecycleRule, LogFormat,
-    LogLevel, Metrics, Multipart, NotificationEndpoint, Notifications, ParallelCopies, PendingPattern,
-    Period, RateLimit, Rebalance, Reconcile, Redis, Replication, RequestPool, RootCredential, S3Store,
-    Server, SslMode, Store, StoreType, Strategy, Telemetry, Tls, TlsVersion, Tracing, Ui, UsageFlush, Vault,
-    WritePath,
+    Driver, Encryption, FlightRecorder, HttpMethod, HttpPool, Integrity, Journal, Lifecycle, LifecycleRule,
+    LogFormat, LogLevel, Metrics, Multipart, NotificationEndpoint, Notifications, ParallelCopies,
+    PendingPattern, Period, RateLimit, Rebalance, Reconcile, Redis, Replication, RequestPool, RootCredential,
+    S3Store, Server, SslMode, Store, StoreType, Strategy, Telemetry, Tls, TlsVersion, Tracing, Ui,
+    UsageFlush, Vault, WritePath,
 };
 pub use text_list::TextList;
 pub use units::ByteSize;

@@ -24,7 +24,7 @@ pub use buckets::{Auth, Bucket, CorsRule, Credential, HttpMethod, RootCredential
 pub use database::{Database, Driver, SslMode};
 pub use encryption::{Encryption, Vault};
 pub use formats::{Cache, Compression, CompressionLevel, Integrity};
-pub use lifecycle::{Lifecycle, LifecycleRule, Reconcile};
+pub use lifecycle::{Journal, Lifecycle, LifecycleRule, Reconcile};
 pub use notifications::{NotificationEndpoint, Notifications};
 pub use placement::{Multipart, ParallelCopies, PendingPattern, Rebalance, Replication, Strategy, WritePath};
 pub use redis::Redis;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use catalog::{BackendId, Drain, Held};
+use catalog::{BackendId, Drain, Held, Removed};
 use futures::{StreamExt, stream};
 use types::ReplicaId;
 
@@ -49,6 +49,25 @@ impl Engine {
         Ok(drained)
     }
 
+    /// Forgets a backend on which nothing is left. Where `give_up` says that it is gone for good, what waits to be
+    /// deleted there counts as deleted.
+    ///
+    /// # Errors
+    /// Where the catalog does not answer.
+    pub async fn remove_backend(&self, backend: BackendId, give_up: bool) -> Result<Removed, EngineError> {
+        let shared = &self.shared;
+        let mut removed = shared.repeat(|| shared.catalog.remove_backend(backend)).await?;
+        while let Removed::Occupied(left) = removed
+            && give_up
+            && left.is_drained()
+        {
+            let change = shared.ids.change();
+            shared.repeat(|| shared.catalog.give_up_doomed(change, backend, GIVE_UP)).await?;
+            removed = shared.repeat(|| shared.catalog.remove_backend(backend)).await?;
+        }
+        Ok(removed)
+    }
+
     /// Why a draining backend does not get on, where it does not.
     #[must_use]
     pub fn drain_trouble(&self, backend: BackendId) -> Option<String> {
@@ -61,6 +80,9 @@ impl Engine {
         self.shared.place(backend).is_some_and(|(index, _)| !self.shared.health.rank(index).0)
     }
 }
+
+/// Rows given up in one transaction.
+const GIVE_UP: u32 = 1_000;
 
 /// Replicas that are moved at once.
 const AT_ONCE: usize = 4;

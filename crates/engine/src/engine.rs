@@ -89,6 +89,7 @@ pub(crate) struct Shared {
     pub(crate) readers: Readers,
     pub(crate) abandoned: Abandoned,
     pub(crate) health: crate::health::Health,
+    pub(crate) frozen: crate::freeze::Frozen,
     pub(crate) troubles: crate::drain::Troubles,
     pub(crate) stats: crate::stats::FleetStats,
     /// Something was doomed or given up.
@@ -111,6 +112,7 @@ impl Engine {
                 readers: Readers::new(settings.read_guard_max),
                 abandoned: Abandoned::default(),
                 health: crate::health::Health::new(places.len()),
+                frozen: crate::freeze::Frozen::default(),
                 troubles: crate::drain::Troubles::default(),
                 stats: crate::stats::FleetStats::default(),
                 reap: Bell::default(),

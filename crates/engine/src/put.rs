@@ -107,11 +107,12 @@ impl Shared {
     }
 
     /// Carries a transaction out; where its answer is lost, repeats it (with the same change id, so that it
-    /// happens once).
+    /// happens once). A frozen catalog is not changed.
     pub(crate) async fn repeat<T, F>(&self, mut transaction: impl FnMut() -> F) -> Result<T, CatalogError>
     where
         F: Future<Output = Result<T, CatalogError>>,
     {
+        self.check_not_frozen()?;
         let mut pause = Duration::from_millis(20);
         for _ in 1..REPEATS {
             match transaction().await {

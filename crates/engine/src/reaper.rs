@@ -52,7 +52,9 @@ impl Engine {
     /// Where the catalog does not answer; a backend that does not is noted with its replicas.
     pub async fn reap_on(&self, backend: BackendId) -> Result<Reaped, CatalogError> {
         let shared = &self.shared;
-        let Some((_, place)) = shared.place(backend) else { return Ok(Reaped::default()) };
+        let Some((_, place)) = shared.place(backend).filter(|_| shared.may_delete()) else {
+            return Ok(Reaped::default());
+        };
         let (horizon, now) = (shared.oldest_read(), shared.clock.now());
         let doomed = shared.catalog.claim_doomed(&[backend], horizon, now, BATCH).await?;
         if doomed.is_empty() {
@@ -86,6 +88,9 @@ impl Engine {
     /// Where the catalog does not answer.
     pub async fn release_step(&self) -> Result<Step, CatalogError> {
         let shared = &self.shared;
+        if shared.is_frozen() {
+            return Ok(Step::Idle);
+        }
         let told = shared.tell_abandoned().await?;
         let (change, horizon) = (shared.ids.change(), shared.oldest_read());
         let seen = shared.catalog.horizon();

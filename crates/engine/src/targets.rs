@@ -25,6 +25,8 @@ use crate::window::Window;
 pub(crate) struct WrittenObject<'a> {
     pub(crate) bucket: &'a BucketName,
     pub(crate) key: &'a ObjectKey,
+    /// Live replicas that its blobs should have.
+    pub(crate) wanted: u32,
     /// What the stored bytes say of themselves.
     pub(crate) says: &'a [MetadataEntry],
 }
@@ -182,7 +184,7 @@ impl<'a> Targets<'a> {
     /// The blob as the commit wants it.
     pub(crate) fn into_blob(self, size: u64, md5: Option<Md5>, blocks: Vec<u32>) -> NewBlob {
         let fates = self.held.fates_of(self.blob);
-        NewBlob { blob: self.blob, size, md5, blocks, wanted: self.shared.settings.factor, fates }
+        NewBlob { blob: self.blob, size, md5, blocks, wanted: self.object.wanted, fates }
     }
 
     fn live(&self) -> u32 {

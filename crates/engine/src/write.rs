@@ -49,7 +49,8 @@ impl Shared {
         let length = intake.length();
         let _budget = self.take_budget(length.min(self.settings.window_bytes)).await?;
         let candidates = self.candidates().await?;
-        let Some(blob_max) = placement::blob_bytes_max(&candidates, length, self.settings.factor) else {
+        let Some(blob_max) = placement::blob_bytes_max(&candidates, length, self.factor_of(write.bucket))
+        else {
             return Err(EngineError::OutOfSpace { size: length });
         };
         let mut writer =
@@ -220,7 +221,7 @@ impl BodyWriter<'_> {
             size,
             purpose: self.write.purpose.clone(),
             targets,
-            wanted: settings.factor,
+            wanted: self.shared.factor_of(self.write.bucket),
             least: settings.ack_replicas,
         };
         let answer = self.shared.repeat(|| self.shared.catalog.reserve(reserve.clone())).await;
@@ -230,7 +231,8 @@ impl BodyWriter<'_> {
             (Err(error), Some(reached)) if full(&error) => return Err(reached),
             (answer, _) => answer?,
         };
-        let object = WrittenObject { bucket, key, says: &self.write.says };
+        let wanted = self.shared.factor_of(self.write.bucket);
+        let object = WrittenObject { bucket, key, wanted, says: &self.write.says };
         Ok(Targets::start(self.shared, &mut self.held, object, (blob, size), window, order, taken))
     }
 }

@@ -4,15 +4,20 @@
 
 mod common;
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use backend::{Backend, Body, PutOptions};
+use async_trait::async_trait;
+use backend::{
+    Backend, BackendError, Body, Deleted, Download, ListPage, MemoryBackend, Profile, PutOptions, PutReceipt,
+    Stat,
+};
 use bytes::Bytes;
 use catalog::{BackendId, Quarantined, ReplicaState, Want};
 use common::{House, Plan, bytes, key};
 use engine::{EngineError, ExpiryRule, Found, Settings, Step};
 use runtime::{Chance, Clock, Ids};
-use types::{ReplicaPath, Timestamp};
+use types::{BackendName, ByteRange, ReplicaPath, Timestamp};
 
 fn rule(house: &House, prefix: &str, age: Duration) -> ExpiryRule {
     ExpiryRule { bucket: house.bucket.clone(), prefix: prefix.to_owned(), tags: Vec::new(), age }
@@ -214,4 +219,76 @@ async fn a_stray_is_restored_with_what_it_says_of_itself() {
     assert_eq!(opened.object.state.metadata, [("name".to_owned(), "v w".to_owned())]);
     assert_eq!(house.get("a b/ü").await.unwrap(), data);
     house.audit().await;
+}
+
+/// A store whose listing does not show everything yet.
+struct StaleList {
+    inner: Arc<MemoryBackend>,
+    hidden: Arc<Mutex<Option<String>>>,
+}
+
+#[async_trait]
+impl Backend for StaleList {
+    fn name(&self) -> &BackendName {
+        self.inner.name()
+    }
+
+    fn profile(&self) -> Profile {
+        self.inner.profile()
+    }
+
+    async fn put(
+        &self,
+        path: &ReplicaPath,
+        body: Body,
+        options: PutOptions,
+    ) -> Result<PutReceipt, BackendError> {
+        self.inner.put(path, body, options).await
+    }
+
+    async fn get(&self, path: &ReplicaPath, range: Option<ByteRange>) -> Result<Download, BackendError> {
+        self.inner.get(path, range).await
+    }
+
+    async fn head(&self, path: &ReplicaPath) -> Result<Stat, BackendError> {
+        self.inner.head(path).await
+    }
+
+    async fn delete(&self, path: &ReplicaPath) -> Result<(), BackendError> {
+        self.inner.delete(path).await
+    }
+
+    async fn delete_many(&self, paths: &[ReplicaPath]) -> Result<Vec<Deleted>, BackendError> {
+        self.inner.delete_many(paths).await
+    }
+
+    async fn list(&self, prefix: &str, cursor: Option<&str>) -> Result<ListPage, BackendError> {
+        let mut page = self.inner.list(prefix, cursor).await?;
+        let hidden = self.hidden.lock().unwrap().clone();
+        page.entries.retain(|entry| Some(entry.path.as_str()) != hidden.as_deref());
+        Ok(page)
+    }
+
+    async fn copy(&self, from: &ReplicaPath, to: &ReplicaPath) -> Result<(), BackendError> {
+        self.inner.copy(from, to).await
+    }
+}
+
+#[tokio::test]
+async fn a_stale_listing_makes_no_replica_suspect() {
+    let hidden: Arc<Mutex<Option<String>>> = Arc::default();
+    let hides = Arc::clone(&hidden);
+    let wrap = Box::new(move |_, inner: Arc<MemoryBackend>| -> Arc<dyn Backend> {
+        Arc::new(StaleList { inner, hidden: Arc::clone(&hides) })
+    });
+    let house = House::build(Plan { wrap, ..Plan::default() }).await;
+    house.put("k", &bytes(100, 1)).await.unwrap();
+    let rows = house.catalog.replicas(None, 10).await.unwrap();
+    let mine = rows.iter().find(|row| row.backend == backend(&house, 0)).unwrap();
+    *hidden.lock().unwrap() = Some(mine.path.as_str().to_owned());
+    runtime::sleep(Duration::from_millis(5)).await;
+    let found = reconcile(&house, 0).await.unwrap();
+    assert_eq!((found.vanished, found.rows), (0, 1), "it was looked for itself: {found:?}");
+    house.audit().await;
+    assert_eq!(house.live().await, [1, 1]);
 }

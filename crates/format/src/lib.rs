@@ -5,7 +5,8 @@
 mod blocks;
 mod marker;
 mod path;
+pub mod shipped;
 
 pub use blocks::{BLOCK_BYTES, BlockError, BlockHasher, BlockVerifier, align_to_blocks, blocks_of};
 pub use marker::Marker;
-pub use path::{PathGrammar, ReplicaName};
+pub use path::{INTERNAL_BUCKET, PathGrammar, ReplicaName};

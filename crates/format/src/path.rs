@@ -11,7 +11,10 @@ use types::{BlobId, BucketName, ObjectKey, ReplicaId, ReplicaPath};
 const SEGMENT_BYTES_MAX: usize = 200;
 /// Longest path that we make. Most providers end at 1,024 bytes.
 const PATH_BYTES_MAX: usize = 1000;
-/// First segment of everything of ours that is not a replica. No bucket's name is spelled like this.
+/// The bucket of what we keep for ourselves: segments and snapshots of the journal. No client's bucket may
+/// have this name.
+pub const INTERNAL_BUCKET: &str = ".s3-orchestrator";
+/// First segment of everything of ours that no client wrote. No other bucket's name is spelled like this.
 const RESERVED: &str = ".s3-orchestrator/";
 
 /// Makes and reads the paths of one backend.
@@ -59,7 +62,9 @@ impl PathGrammar {
         blob: BlobId,
         replica: ReplicaId,
     ) -> ReplicaPath {
-        let bucket = escape(bucket.as_str());
+        // Markers lie beside what the internal bucket holds, so that one listing shows all of it.
+        let internal = bucket.as_str() == INTERNAL_BUCKET;
+        let bucket = if internal { INTERNAL_BUCKET.to_owned() } else { escape(bucket.as_str()) };
         let spelled = escape(key.as_str());
         let room = PATH_BYTES_MAX.saturating_sub(self.prefix.len() + bucket.len() + 1 + 54);
         let fits =
@@ -235,9 +240,21 @@ mod tests {
             format!("p/photos/=61~{blob}.{replica}"),
             format!("p/photos/cat.jpg~{blob}"),
             "p/.s3-orchestrator/marker".to_owned(),
+            format!("p/=2Es3-orchestrator/journal~{blob}.{replica}"),
         ] {
             assert_eq!(grammar.parse(&path), None, "{path}");
         }
+    }
+
+    #[test]
+    fn what_is_internal_lies_beside_the_markers() {
+        let (blob, replica) = ids();
+        let grammar = PathGrammar::new("p/");
+        let bucket = BucketName::parse(INTERNAL_BUCKET).unwrap();
+        let key = ObjectKey::parse("journal/0000000001/0000000000000002").unwrap();
+        let path = grammar.replica(&bucket, &key, blob, replica);
+        assert_eq!(path.as_str(), format!("{}{key}~{blob}.{replica}", grammar.reserved()));
+        assert_eq!(grammar.parse(path.as_str()).unwrap().object, Some((bucket, key)));
     }
 
     proptest! {

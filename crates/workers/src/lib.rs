@@ -14,6 +14,7 @@ mod rebalance;
 mod reconcile;
 mod records;
 mod release;
+mod shipper;
 mod table;
 mod uploads;
 
@@ -26,5 +27,6 @@ pub use rebalance::Rebalance;
 pub use reconcile::Reconcile;
 pub use records::Records;
 pub use release::Release;
-pub use table::start;
+pub use shipper::Shipper;
+pub use table::{start, start_shipper};
 pub use uploads::Uploads;

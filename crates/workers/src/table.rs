@@ -5,13 +5,15 @@ use std::time::Duration;
 use engine::Engine;
 use runtime::{Schedule, Supervisor};
 
-use crate::{Reaper, Records, Release};
+use crate::{Reaper, Records, Release, Shipper};
 
 /// How long what was doomed waits for more: one request to a backend deletes a thousand.
 const GATHER_DOOMED: Duration = Duration::from_millis(50);
 /// How often the reapers look without being woken. Whatever is due later they know by themselves.
 const REAP_EVERY: Duration = Duration::from_secs(60);
 const FORGET_EVERY: Duration = Duration::from_secs(60);
+/// How often the shipper looks whether there is something to ship.
+const SHIP_EVERY: Duration = Duration::from_secs(1);
 
 /// Starts all workers of an engine.
 pub fn start(supervisor: &mut Supervisor, engine: &Engine) {
@@ -29,4 +31,10 @@ pub fn start(supervisor: &mut Supervisor, engine: &Engine) {
 
     let forgets = engine.clone();
     supervisor.add(Schedule::every(FORGET_EVERY), move || Records::new(forgets.clone()));
+}
+
+/// Starts the worker that brings the journal to the backends, a file per `pace` at most.
+pub fn start_shipper(supervisor: &mut Supervisor, engine: &Engine, pace: Duration) {
+    let ships = engine.clone();
+    supervisor.add(Schedule::every(SHIP_EVERY.max(pace)), move || Shipper::new(ships.clone(), pace));
 }

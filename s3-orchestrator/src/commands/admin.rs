@@ -28,11 +28,20 @@ struct Question {
     body: Bytes,
     /// Whether the answer may be that workers go on.
     follows: bool,
+    /// Whether what is shown first is confirmed at once.
+    confirms: bool,
 }
 
 impl Question {
     fn new(method: Method, route: impl Into<String>) -> Self {
-        Self { method, route: route.into(), query: Vec::new(), body: Bytes::new(), follows: false }
+        Self {
+            method,
+            route: route.into(),
+            query: Vec::new(),
+            body: Bytes::new(),
+            follows: false,
+            confirms: false,
+        }
     }
 
     fn get(route: impl Into<String>) -> Self {
@@ -90,7 +99,7 @@ pub(crate) fn command(base: Command) -> Command {
         .subcommand(Command::new("drain").about("Empty a backend").arg(backend()))
         .subcommand(Command::new("drain-status").about("How far that has come").arg(backend()))
         .subcommand(Command::new("drain-cancel").about("Let a backend take objects again").arg(backend()))
-        .subcommand(Command::new("remove-backend").about("Forget a backend that is empty").arg(backend()))
+        .subcommand(remove_backend(backend()))
         .subcommand(Command::new("replicate").about("Make replicas that are missing, now"))
         .subcommand(Command::new("over-replication").about("Remove replicas that are too many, now"))
         .subcommand(Command::new("scrub").about("Prove what lies on the backends, now").arg(one_backend()))
@@ -100,6 +109,21 @@ pub(crate) fn command(base: Command) -> Command {
         )
         .subcommand(Command::new("lifecycle").about("Remove what has expired, now"))
         .subcommand(quarantine())
+}
+
+/// Forgetting a backend, also one that is gone.
+fn remove_backend(backend: Arg) -> Command {
+    let switch = |name: &'static str, help: &'static str| {
+        Arg::new(name).long(name).num_args(0).action(ArgAction::SetTrue).help(help)
+    };
+    Command::new("remove-backend")
+        .about("Forget a backend that is empty")
+        .arg(backend)
+        .arg(switch(
+            "purge",
+            "It is gone for good: give up what waits to be deleted there. Alone, shows what that is",
+        ))
+        .arg(switch("confirm", "Do it").requires("purge"))
 }
 
 /// Strays, and what becomes of them.
@@ -159,7 +183,11 @@ fn question(name: &str, flags: &ArgMatches) -> Question {
         "drain" => Question::new(Method::POST, backend("/drain")),
         "drain-status" => Question::get(backend("/drain")),
         "drain-cancel" => Question::new(Method::DELETE, backend("/drain")),
-        "remove-backend" => Question::new(Method::DELETE, backend("")),
+        "remove-backend" => {
+            let purge = flags.get_flag("purge").then(|| "true".to_owned());
+            let confirms = flags.get_flag("confirm");
+            Question { confirms, ..Question::new(Method::DELETE, backend("")).with("purge", purge) }
+        }
         "replicate" | "over-replication" | "scrub" | "rebalance" | "reconcile" | "lifecycle" => {
             Question::trigger(name, flags)
         }
@@ -183,9 +211,14 @@ fn of_quarantine(flags: &ArgMatches) -> Question {
 }
 
 async fn ask(client: &AdminClient, question: Question) -> Result<Value, ClientError> {
-    let Question { method, route, query, body, follows } = question;
-    let query: Vec<(&str, &str)> = query.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    let answer: Value = client.ask(method, &route, &query, body).await?;
+    let Question { method, route, query, body, follows, confirms } = question;
+    let mut query: Vec<(&str, &str)> = query.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let mut answer: Value = client.ask(method.clone(), &route, &query, body.clone()).await?;
+    let token = answer["confirm_token"].as_str().map(str::to_owned);
+    if let Some(token) = token.as_deref().filter(|_| confirms) {
+        query.push(("confirm", token));
+        answer = client.ask(method, &route, &query, body).await?;
+    }
     let triggered = follows.then(|| serde_json::from_value::<Triggered>(answer.clone()).ok()).flatten();
     match triggered {
         Some(triggered) if triggered.status == "running" => follow(client, &triggered).await,

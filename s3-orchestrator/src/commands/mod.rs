@@ -2,6 +2,7 @@
 
 pub(crate) mod admin;
 pub(crate) mod demo;
+pub(crate) mod rebuild;
 pub(crate) mod serve;
 pub(crate) mod validate;
 pub(crate) mod version;

@@ -20,7 +20,7 @@ use crate::metrics::{Metrics, MetricsPage};
 use crate::server::{self, Limits};
 use crate::signals::{self, Ending};
 use crate::tls::Tls;
-use crate::wiring::{self, Background, House, StartError};
+use crate::wiring::{self, Background, Frozen, House, StartError};
 use crate::{logging, memory};
 
 /// An orchestrator kills after thirty seconds; by then everything has to be over.
@@ -82,15 +82,22 @@ async fn serve(
     let mut ending = Ending::listen()?;
     let open = Open::listen(config).await?;
     let building = async {
-        let House { gateway, admin, background } =
+        let House { gateway, engine, admin, background } =
             wiring::build(config, &open.metrics, &open.shutdown, level).await?;
+        open.health.ask_frozen(move || engine.frozen());
         open.front.open(gateway, admin);
         tracing::info!(addr = open.address, "ready");
         ready(&open.address);
         Ok::<_, StartError>(background)
     };
     let background = tokio::select! {
-        built = building => built?,
+        built = building => match built {
+            Ok(background) => background,
+            Err(error) => {
+                let frozen = error.downcast::<Frozen>()?;
+                return stay_frozen(&open, &frozen.0, &mut ending).await;
+            }
+        },
         (name, _) = ending.received() => {
             tracing::info!("{name} during the start: nothing is under way, ending");
             return Ok(());
@@ -102,10 +109,22 @@ async fn serve(
     Ok(())
 }
 
+/// Serves nothing but its health and metrics, which say why, until a signal ends it.
+async fn stay_frozen(open: &Open, reason: &str, ending: &mut Ending) -> Result<(), StartError> {
+    tracing::error!("frozen, nothing is served: {reason}");
+    open.metrics.journal.freeze();
+    let reason: Arc<str> = reason.into();
+    open.health.ask_frozen(move || Some(Arc::clone(&reason)));
+    let (name, _) = ending.received().await;
+    tracing::info!("{name}: nothing is under way, ending");
+    Ok(())
+}
+
 /// What is open from the first moment on.
 struct Open {
     address: String,
     shutdown: Shutdown,
+    health: Arc<Health>,
     front: Arc<Front>,
     metrics: Arc<Metrics>,
     listeners: Vec<Task<()>>,
@@ -125,8 +144,8 @@ impl Open {
         };
         let beside = page.filter(|_| settings.listen.is_none());
         let health = Arc::new(Health::new(shutdown.clone()));
-        let front =
-            Arc::new(Front::new(health, beside, AdminDoor::of(config), config.server.domain.0.clone()));
+        let (door, domains) = (AdminDoor::of(config), config.server.domain.0.clone());
+        let front = Arc::new(Front::new(Arc::clone(&health), beside, door, domains));
         let listener = server::bind(&config.server.listen_addr).await?;
         let address = listener.local_addr()?.to_string();
         let limits = Limits::of(&config.server);
@@ -144,7 +163,7 @@ impl Open {
             let served = server::serve(listener, None, Arc::new(page), limits, shutdown.clone());
             listeners.push(runtime::spawn(served));
         }
-        Ok(Self { address, shutdown, front, metrics, listeners, _reloads: reloads })
+        Ok(Self { address, shutdown, health, front, metrics, listeners, _reloads: reloads })
     }
 
     /// The phases of the end, each bounded.

@@ -4,6 +4,7 @@
 
 mod backends;
 mod fleet;
+mod journal;
 mod ledger;
 mod process;
 mod requests;
@@ -24,6 +25,7 @@ use prometheus_client::registry::Registry;
 
 pub(crate) use backends::BackendMetrics;
 pub(crate) use fleet::FleetMetrics;
+pub(crate) use journal::Journal;
 pub(crate) use ledger::Ledger;
 pub(crate) use requests::RequestMetrics;
 pub(crate) use usage::Usage;
@@ -51,6 +53,8 @@ pub(crate) struct Metrics {
     pub ledger: Arc<Ledger>,
     /// How limits stand.
     pub usage: Arc<Usage>,
+    /// What would be lost with the catalog.
+    pub journal: Arc<Journal>,
     /// How the workers are doing.
     pub workers: Arc<WorkerMetrics>,
     /// What fleet work did.
@@ -73,17 +77,20 @@ impl Metrics {
         ours.register_collector(Box::new(Arc::clone(&ledger)));
         let usage = Arc::new(Usage::default());
         ours.register_collector(Box::new(Arc::clone(&usage)));
+        let journal = Arc::new(Journal::default());
+        ours.register_collector(Box::new(Arc::clone(&journal)));
         let workers = Arc::new(WorkerMetrics::default());
         ours.register_collector(Box::new(Arc::clone(&workers)));
         let fleet = Arc::new(FleetMetrics::default());
         ours.register_collector(Box::new(Arc::clone(&fleet)));
-        Self { registry, requests, backends, ledger, usage, workers, fleet }
+        Self { registry, requests, backends, ledger, usage, journal, workers, fleet }
     }
 
     /// All of them, in the format of OpenMetrics or, as is, in the older one of Prometheus.
     async fn page(&self, open_metrics: bool) -> String {
         self.ledger.refresh().await;
         self.usage.refresh().await;
+        self.journal.refresh().await;
         let mut text = String::new();
         encode(&mut text, &self.registry).expect("writing to a string does not fail");
         if open_metrics { text } else { older_format(&text) }

@@ -11,16 +11,16 @@ use ::config::{Backend as BackendConfig, Config, S3Store, Store};
 use backend::{
     Allowance, AttachError, Backend, BackendError, Claim, ClientOptions, Credentials, DirectoryBackend,
     DirectoryOptions, ErrorKind, Meter, Needs, Operation, PoolOptions, Retry, RetryOptions, S3Backend,
-    S3Options, Timeout, TimeoutOptions, Timeouts, attach,
+    S3Options, Timeout, TimeoutOptions, Timeouts, attach, read_markers,
 };
 use catalog::{BackendId, Identity};
 use engine::Place;
-use format::PathGrammar;
+use format::{Marker, PathGrammar};
 use runtime::{Chance, Task};
 use types::{BackendName, Traffic};
 
-use super::StartError;
 use super::standby::Standby;
+use super::{Frozen, StartError};
 use crate::metrics::BackendMetrics;
 
 /// Pause between two tries to attach a backend that did not answer.
@@ -77,6 +77,35 @@ impl Opener {
         Ok((backends, waiting))
     }
 
+    /// A catalog that knows no backend is new, or it replaces one that was lost: then the backends carry the
+    /// marker of another deployment. That is found out before anything is marked as ours.
+    pub(super) async fn refuse_lost_catalog(
+        &self,
+        config: &Config,
+        allowances: &[Arc<Allowance>],
+    ) -> Result<(), StartError> {
+        if !self.known.is_empty() {
+            return Ok(());
+        }
+        for (backend, allowance) in config.backends.iter().zip(allowances) {
+            // Whatever else is wrong with it shows when it is attached.
+            let opened = driver(backend, self.patience, true, Some(allowance)).await;
+            let Ok((driver, Ok(()))) = opened else { continue };
+            let meter = Meter::new(driver, self.metrics.of(&backend.name));
+            let meter = Arc::new(meter.covered_by(Arc::clone(allowance), Traffic::Maintenance));
+            let bounded = Timeout::new(meter, timeouts(self.patience));
+            let Ok(markers) = read_markers(&bounded, &PathGrammar::new(&backend.prefix)).await else {
+                continue;
+            };
+            if let Some(marker) =
+                markers.into_iter().find(|found| found.deployment != self.identity.deployment)
+            {
+                return Err(Frozen(lost(config, backend, &marker)).into());
+            }
+        }
+        Ok(())
+    }
+
     async fn open(self: Arc<Self>, wanted: Wanted) -> Result<(Opened, Option<Task<()>>), StartError> {
         let config = &wanted.config;
         let known = self.known.contains(&config.name);
@@ -90,6 +119,7 @@ impl Opener {
                 let task = runtime::spawn(self.keep_trying(wanted, waiting));
                 Ok((Opened { client, maintenance }, Some(task)))
             }
+            Err(error @ AttachError::OlderCatalog { .. }) => Err(Frozen(error.to_string()).into()),
             Err(error) => Err(error.into()),
         }
     }
@@ -114,24 +144,8 @@ impl Opener {
     async fn try_open(&self, wanted: &Wanted) -> Result<Opened, AttachError> {
         let Wanted { config, allowance } = wanted;
         let known = self.known.contains(&config.name);
-        let mut probed = Ok(());
-        let driver: Arc<dyn Backend> = match &config.store {
-            Store::Directory(store) => {
-                // A directory that is known and missing is a disk that is not mounted.
-                let options = DirectoryOptions {
-                    create: !known,
-                    late_arrival_bound: config.late_arrival_bound,
-                    billable_bytes_min: config.min_billable_bytes.bytes(),
-                    ..DirectoryOptions::new(&store.path)
-                };
-                Arc::new(DirectoryBackend::open(config.name.clone(), options).await?)
-            }
-            Store::S3(store) => {
-                let driver = S3Backend::new(config.name.clone(), self.s3_options(config, store))?;
-                probed = probe(&driver, allowance).await;
-                Arc::new(driver)
-            }
-        };
+        // A directory that is known and missing is a disk that is not mounted.
+        let (driver, probed) = driver(config, self.patience, !known, Some(allowance)).await?;
         if !driver.profile().delete_frees {
             let message = "the bucket keeps versions, so deletes free no bytes: switch its versioning off, or \
                            use another bucket";
@@ -158,62 +172,126 @@ impl Opener {
         }
     }
 
-    fn s3_options(&self, config: &BackendConfig, store: &S3Store) -> S3Options {
-        let credentials = Credentials {
-            access_key_id: store.access_key_id.as_ref().map_or_else(String::new, |id| id.as_str().to_owned()),
-            secret_access_key: store
-                .secret_access_key
-                .as_ref()
-                .map_or_else(String::new, |s| s.expose().to_owned()),
-            session_token: None,
-        };
-        let http = &store.http;
-        let client = ClientOptions {
-            region: store.region.clone(),
-            path_style: store.force_path_style,
-            unsigned_payload: store.unsigned_payload.then_some(true),
-            timeouts: Timeouts {
-                response_header: http.response_header_timeout,
-                stall: self.patience,
-                ..Timeouts::default()
-            },
-            pool: PoolOptions {
-                connections_max: http.max_conns_per_host as usize,
-                idle_max: http.max_idle_conns.min(http.max_idle_conns_per_host) as usize,
-                ..PoolOptions::default()
-            },
-            ..ClientOptions::new(store.endpoint.as_str(), &store.bucket, credentials)
-        };
-        S3Options {
-            late_arrival_bound: config.late_arrival_bound,
-            billable_bytes_min: config.min_billable_bytes.bytes(),
-            ..S3Options::new(client)
-        }
-    }
-
     /// The meter is innermost, so that each attempt is one count, and the retry outermost.
     fn decorate(&self, driver: Arc<dyn Backend>, wanted: &Wanted, traffic: Traffic) -> Arc<dyn Backend> {
         let meter = Meter::new(driver, self.metrics.of(&wanted.config.name));
         let metered = Arc::new(meter.covered_by(Arc::clone(&wanted.allowance), traffic));
-        let options = TimeoutOptions {
-            answer: self.patience,
-            stall: self.patience.min(STALL_MAX),
-            ..TimeoutOptions::default()
-        };
-        let bounded = Arc::new(Timeout::new(metered, options));
+        let bounded = Arc::new(Timeout::new(metered, timeouts(self.patience)));
         Arc::new(Retry::new(bounded, RetryOptions::default(), self.chance.clone()))
     }
 }
 
 /// Looks whether a bucket is there and what it can do.
-async fn probe(driver: &S3Backend, allowance: &Arc<Allowance>) -> Result<(), BackendError> {
-    let needs = Needs::requests(S3Backend::PROBE_REQUESTS);
-    allowance.cover(Traffic::Maintenance, Operation::Head, needs).await?.spend(needs);
+async fn probe(driver: &S3Backend, allowance: Option<&Arc<Allowance>>) -> Result<(), BackendError> {
+    if let Some(allowance) = allowance {
+        let needs = Needs::requests(S3Backend::PROBE_REQUESTS);
+        allowance.cover(Traffic::Maintenance, Operation::Head, needs).await?.spend(needs);
+    }
     driver.probe().await
 }
 
 fn is_limit(error: &BackendError) -> bool {
     matches!(error.kind, ErrorKind::LimitReached { .. })
+}
+
+/// A driver, and whether it answered. `create` makes a directory that is not there.
+async fn driver(
+    config: &BackendConfig,
+    patience: Duration,
+    create: bool,
+    allowance: Option<&Arc<Allowance>>,
+) -> Result<(Arc<dyn Backend>, Result<(), BackendError>), BackendError> {
+    Ok(match &config.store {
+        Store::Directory(store) => {
+            let options = DirectoryOptions {
+                create,
+                late_arrival_bound: config.late_arrival_bound,
+                billable_bytes_min: config.min_billable_bytes.bytes(),
+                ..DirectoryOptions::new(&store.path)
+            };
+            (Arc::new(DirectoryBackend::open(config.name.clone(), options).await?), Ok(()))
+        }
+        Store::S3(store) => {
+            let driver = S3Backend::new(config.name.clone(), s3_options(config, store, patience))?;
+            let probed = probe(&driver, allowance).await;
+            (Arc::new(driver), probed)
+        }
+    })
+}
+
+fn s3_options(config: &BackendConfig, store: &S3Store, patience: Duration) -> S3Options {
+    let credentials = Credentials {
+        access_key_id: store.access_key_id.as_ref().map_or_else(String::new, |id| id.as_str().to_owned()),
+        secret_access_key: store
+            .secret_access_key
+            .as_ref()
+            .map_or_else(String::new, |s| s.expose().to_owned()),
+        session_token: None,
+    };
+    let http = &store.http;
+    let client = ClientOptions {
+        region: store.region.clone(),
+        path_style: store.force_path_style,
+        unsigned_payload: store.unsigned_payload.then_some(true),
+        timeouts: Timeouts {
+            response_header: http.response_header_timeout,
+            stall: patience,
+            ..Timeouts::default()
+        },
+        pool: PoolOptions {
+            connections_max: http.max_conns_per_host as usize,
+            idle_max: http.max_idle_conns.min(http.max_idle_conns_per_host) as usize,
+            ..PoolOptions::default()
+        },
+        ..ClientOptions::new(store.endpoint.as_str(), &store.bucket, credentials)
+    };
+    S3Options {
+        late_arrival_bound: config.late_arrival_bound,
+        billable_bytes_min: config.min_billable_bytes.bytes(),
+        ..S3Options::new(client)
+    }
+}
+
+fn lost(config: &Config, backend: &BackendConfig, marker: &Marker) -> String {
+    format!(
+        "the catalog {} is new, and backend {} belongs to deployment {}, where its name is {}: if that is this \
+         deployment and its catalog was lost, put the catalog back, or run `s3-orchestrator rebuild` to make one \
+         from what lies on the backends; if it is another deployment, use another bucket, directory or prefix; \
+         if that deployment is gone for good, remove {}{}",
+        config.database.path.display(),
+        backend.name,
+        marker.deployment,
+        marker.backend,
+        PathGrammar::new(&backend.prefix).reserved(),
+        marker.path()
+    )
+}
+
+fn timeouts(patience: Duration) -> TimeoutOptions {
+    TimeoutOptions { answer: patience, stall: patience.min(STALL_MAX), ..TimeoutOptions::default() }
+}
+
+/// A backend for a rebuild: not attached, so nothing is made or marked; one that does not answer says so
+/// when it is asked.
+pub(super) async fn open_unattached(
+    config: &BackendConfig,
+    all: &Config,
+    chance: &Chance,
+) -> Result<Arc<dyn Backend>, StartError> {
+    let patience = all.server.backend_timeout;
+    // Whoever wrote here is gone: nothing is waited for.
+    let config = &BackendConfig { late_arrival_bound: Duration::ZERO, ..config.clone() };
+    let opened = driver(config, patience, false, None).await;
+    match opened.and_then(|(driver, probed)| probed.map(|()| driver)) {
+        Ok(driver) => {
+            let bounded = Arc::new(Timeout::new(driver, timeouts(patience)));
+            Ok(Arc::new(Retry::new(bounded, RetryOptions::default(), chance.clone())))
+        }
+        Err(error) => {
+            eprintln!("backend {}: {error}", config.name);
+            Ok(Arc::new(Standby::new(config.name.clone(), config.late_arrival_bound)))
+        }
+    }
 }
 
 /// The backends as the engine uses them.

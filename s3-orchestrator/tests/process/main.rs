@@ -7,5 +7,6 @@ mod commands;
 mod demo;
 mod lifecycle;
 mod listener;
+mod lost;
 mod support;
 mod tls;

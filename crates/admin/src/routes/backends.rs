@@ -1,5 +1,7 @@
 //! Emptying a backend, and forgetting it.
 
+use std::time::Duration;
+
 use catalog::{Drain, OnBackend, Removed};
 use engine::Place;
 use http::StatusCode;
@@ -7,8 +9,12 @@ use http::StatusCode;
 use super::rfc3339;
 use crate::answer::{Answer, Refused, json, ok};
 use crate::api::House;
+use crate::guard::Guard;
 use crate::query::Query;
-use crate::wire::{BackendAnswer, DrainStatus};
+use crate::wire::{BackendAnswer, DrainStatus, PurgePreview};
+
+/// How long a confirmation holds.
+const CONFIRM_WITHIN: Duration = Duration::from_secs(60);
 
 pub(crate) async fn start_drain(house: &House, name: &str, query: Option<&str>) -> Answer {
     Query::read(query, &[])?;
@@ -60,21 +66,39 @@ pub(crate) async fn drain_status(house: &House, name: &str, query: Option<&str>)
     })
 }
 
-/// Forgets a backend that is empty. One that is not loses nothing: it has to be drained first.
-pub(crate) async fn remove(house: &House, name: &str, query: Option<&str>) -> Answer {
+/// Forgets a backend that is empty. One that is not loses nothing: it has to be drained first. With `purge`, what
+/// waits to be deleted there is given up, once the operator has confirmed that the backend is gone for good.
+pub(crate) async fn remove(house: &House, guard: &Guard, name: &str, query: Option<&str>) -> Answer {
     let query = Query::read(query, &["purge", "confirm"])?;
-    if query.is_on("purge")? {
-        let hint = "objects are never dropped with a backend: drain it, and delete what may go through S3";
-        return Err(Refused::conflict(hint));
-    }
+    let (purge, confirm) = (query.is_on("purge")?, query.get("confirm"));
     let place = find(house, name)?;
-    if drain_of(house, place).await?.is_none() {
+    let Some(drain) = drain_of(house, place).await? else {
         return Err(Refused::conflict(format!("backend {name} does not drain: start with `drain {name}`")));
+    };
+    let (what, now) = (format!("purge|{name}"), house.clock.now());
+    match confirm {
+        None if purge && drain.left.is_drained() => {
+            let totals = house.engine.catalog().totals().await?;
+            let there = totals.backends.iter().find(|known| known.backend == place.id);
+            return ok(&PurgePreview {
+                status: "confirmation required".to_owned(),
+                backend: name.to_owned(),
+                object_count: drain.left.doomed,
+                total_bytes: there.map_or(0, |known| known.doomed_bytes),
+                confirm_token: guard.confirmation(&what, now.plus(CONFIRM_WITHIN)),
+                expires_in: CONFIRM_WITHIN.as_secs(),
+            });
+        }
+        Some(shown) if purge && !guard.is_confirmed(&what, shown, now) => {
+            return Err(Refused::new(StatusCode::FORBIDDEN, "this confirms nothing, or no longer"));
+        }
+        Some(_) if !purge => return Err(Refused::bad_request("confirm goes with purge")),
+        _ => {}
     }
-    match house.engine.catalog().remove_backend(place.id).await? {
+    match house.engine.remove_backend(place.id, purge && confirm.is_some()).await? {
         Removed::Forgotten | Removed::Unknown => {
-            tracing::warn!(backend.name = %name, "backend removed: take it out of the configuration before the next start");
-            ok(&told("backend removed", name))
+            tracing::warn!(backend.name = %name, purge, "backend removed: take it out of the configuration before the next start");
+            ok(&told(if purge { "backend purged" } else { "backend removed" }, name))
         }
         Removed::Occupied(left) => Err(Refused::conflict(occupied(name, left))),
     }

@@ -1,6 +1,7 @@
 //! The property: whatever is done in whatever order, a catalog and the model answer alike.
 
 mod limits;
+mod ship;
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -719,15 +720,20 @@ async fn run(seed: u64, ops: Vec<Op>) {
     drive.w.audit().await;
 }
 
-/// `CATALOG_SEED` repeats a run.
-#[test]
-fn a_catalog_answers_as_the_model_does() {
+/// The seed of this run, printed, and what it decides.
+fn seeded() -> (u64, TestRng) {
     let chosen = std::env::var("CATALOG_SEED").ok().map(|text| text.parse().expect("a number"));
     let seed: u64 = chosen.unwrap_or_else(|| runtime::Chance::from_os().next_u64());
     println!("CATALOG_SEED={seed}");
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
-    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
+    (seed, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes))
+}
+
+/// `CATALOG_SEED` repeats a run.
+#[test]
+fn a_catalog_answers_as_the_model_does() {
+    let (seed, rng) = seeded();
     let config = Config { cases: CASES, failure_persistence: None, ..Config::default() };
     let mut runner = TestRunner::new_with_rng(config, rng);
     let executor = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

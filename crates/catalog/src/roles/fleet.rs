@@ -1,7 +1,7 @@
 //! The fleet: backends that drain, and replicas that move.
 
 use async_trait::async_trait;
-use types::{ReplicaId, Timestamp};
+use types::{ChangeId, ReplicaId, Timestamp};
 
 use super::{Expiry, Moves, Strays};
 use crate::{BackendId, CatalogError, DoomedPage, Drain, HeldPage, Removed, Retire, Retired};
@@ -40,6 +40,15 @@ pub trait Fleet: Send + Sync + 'static {
     /// The catalog forgets a backend on which no replica of any state is left. One that is named again later
     /// is a new one.
     async fn remove_backend(&self, backend: BackendId) -> Result<Removed, CatalogError>;
+
+    /// `doomed` -> row and charge gone, though no delete was answered: the backend is gone for good, and the operator
+    /// says so. At most `limit` of them; says how many. Refused: `Changed` where the backend does not drain.
+    async fn give_up_doomed(
+        &self,
+        change: ChangeId,
+        backend: BackendId,
+        limit: u32,
+    ) -> Result<u32, CatalogError>;
 
     /// Doomed replicas, those first that are due first, at most `limit` of each backend.
     async fn doomed(&self, limit: u32) -> Result<DoomedPage, CatalogError>;

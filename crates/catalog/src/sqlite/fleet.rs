@@ -2,12 +2,12 @@
 
 use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension, Row, params};
-use types::{BackendName, BlobId, ReplicaId, Timestamp};
+use types::{BackendName, BlobId, ChangeId, ReplicaId, Timestamp};
 
 use super::replicas::{self, Charged};
 use super::rows::{self, millis, size};
 use super::writer::Tx;
-use super::{Sqlite, journal, stmt};
+use super::{Sqlite, journal, reaping, stmt};
 use crate::journal::Entry;
 use crate::{
     BackendId, CatalogError, DoomedPage, DoomedRow, Drain, Fleet, Held, HeldPage, OnBackend, Refusal,
@@ -46,6 +46,15 @@ impl Fleet for Sqlite {
 
     async fn remove_backend(&self, backend: BackendId) -> Result<Removed, CatalogError> {
         self.write(move |tx| remove_backend(tx, backend)).await
+    }
+
+    async fn give_up_doomed(
+        &self,
+        change: ChangeId,
+        backend: BackendId,
+        limit: u32,
+    ) -> Result<u32, CatalogError> {
+        self.write(move |tx| give_up_doomed(tx, change, backend, limit)).await
     }
 
     async fn doomed(&self, limit: u32) -> Result<DoomedPage, CatalogError> {
@@ -234,6 +243,38 @@ fn remove_backend(tx: &Tx<'_>, backend: BackendId) -> Result<Removed, CatalogErr
     }
     tx.execute("DELETE FROM backends WHERE id = ?1", [backend.0])?;
     Ok(Removed::Forgotten)
+}
+
+fn give_up_doomed(
+    tx: &mut Tx<'_>,
+    change: ChangeId,
+    backend: BackendId,
+    limit: u32,
+) -> Result<u32, CatalogError> {
+    let count = |entry: &Entry<'_>| u32::try_from(entry.items.len()).unwrap_or(u32::MAX);
+    if let Some(recorded) = journal::find(tx, change)? {
+        return Ok(count(&recorded.entry));
+    }
+    let drains =
+        tx.stmt("SELECT 1 FROM backends WHERE id = ?1 AND drain_since IS NOT NULL")?.exists([backend.0])?;
+    if !drains {
+        return Err(Refusal::Changed("the backend").into());
+    }
+    let doomed: Vec<ReplicaId> = tx
+        .stmt(
+            "SELECT replica FROM replicas INDEXED BY replicas_doomed WHERE state = 3 AND backend = ?1 LIMIT ?2",
+        )?
+        .query_map(params![backend.0, limit], |row| row.get(0).map(ReplicaId::from_bytes))?
+        .collect::<rusqlite::Result<_>>()?;
+    let mut entry = Entry::new();
+    for replica in doomed {
+        reaping::settle_gone(tx, replica, &mut entry)?;
+    }
+    if !entry.items.is_empty() {
+        let sequence = tx.next_sequence();
+        journal::append(tx, change, sequence, &entry, None)?;
+    }
+    Ok(count(&entry))
 }
 
 fn doomed(conn: &Connection, limit: u32) -> Result<DoomedPage, CatalogError> {

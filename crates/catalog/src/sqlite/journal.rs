@@ -39,8 +39,8 @@ pub(super) fn append(
     answer: Option<&Answer>,
 ) -> Result<(), CatalogError> {
     tx.execute(
-        "INSERT INTO journal (change, seq, entry, answer) VALUES (?1, ?2, ?3, ?4)",
-        params![change.to_bytes(), int(sequence), to_json(entry), answer.map(to_json)],
+        "INSERT INTO journal (change, seq, shipped, entry, answer) VALUES (?1, ?2, ?3, ?4, ?5)",
+        params![change.to_bytes(), int(sequence), entry.is_internal(), to_json(entry), answer.map(to_json)],
     )?;
     Ok(())
 }

@@ -36,6 +36,15 @@ impl Limits for Sqlite {
     }
 }
 
+/// The periods that began up to here are closed: a catalog that was rebuilt does not know what was spent in
+/// them.
+pub(super) fn closed_until(conn: &Connection) -> Result<Option<Timestamp>, CatalogError> {
+    let found = stmt(conn, "SELECT value FROM meta WHERE name = 'limits_closed'")?
+        .query_row([], |row| size(row, 0))
+        .optional()?;
+    Ok(found.map(Timestamp::from_millis))
+}
+
 fn kind(kind: LimitKind) -> i64 {
     match kind {
         LimitKind::Requests => 0,
@@ -54,7 +63,8 @@ fn number(traffic: Traffic) -> i64 {
 fn grant(tx: &Tx<'_>, owner: BootId, ask: &GrantAsk) -> Result<Granted, CatalogError> {
     let (granted, _) = held(tx, owner, &ask.key, ask.traffic)?.unwrap_or_default();
     let (client, maintenance) = granted_from(tx, &ask.key)?;
-    let room = ask.terms.room(ask.traffic, client, maintenance);
+    let closed = closed_until(tx.conn())?.is_some_and(|at| ask.key.period <= at);
+    let room = if closed { 0 } else { ask.terms.room(ask.traffic, client, maintenance) };
     let give = if room < ask.least { 0 } else { ask.want.min(room) };
     if granted != ask.had || give == 0 {
         return Ok(Granted { granted, room });

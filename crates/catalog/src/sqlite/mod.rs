@@ -21,9 +21,11 @@ mod objects;
 mod open;
 mod readers;
 mod reaping;
+mod rebuild;
 mod replicas;
 mod rows;
 mod schema;
+mod shipping;
 mod strays;
 mod uploads;
 mod walk;
@@ -42,6 +44,7 @@ use rusqlite::{CachedStatement, Connection};
 use tokio::sync::Semaphore;
 
 pub use open::{OpenError, Options, WhenHeld};
+pub use rebuild::Rebuild;
 
 use crate::{CatalogError, Identity};
 use readers::Readers;

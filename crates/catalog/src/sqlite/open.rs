@@ -154,7 +154,7 @@ impl Sqlite {
 }
 
 /// Takes the lock beside the file.
-async fn lock(path: &Path, when_held: WhenHeld) -> Result<File, OpenError> {
+pub(super) async fn lock(path: &Path, when_held: WhenHeld) -> Result<File, OpenError> {
     let beside = with_suffix(path, ".lock");
     let file = OpenOptions::new()
         .create(true)
@@ -248,7 +248,7 @@ fn create(path: &Path, deployment: DeploymentId) -> Result<(), OpenError> {
     File::open(parent.unwrap_or(Path::new("."))).and_then(|folder| folder.sync_all()).map_err(io)
 }
 
-fn fill(conn: &mut Connection, deployment: DeploymentId) -> rusqlite::Result<()> {
+pub(super) fn fill(conn: &mut Connection, deployment: DeploymentId) -> rusqlite::Result<()> {
     conn.pragma_update(None, "application_id", schema::APPLICATION_ID)?;
     schema::migrate(conn, 0)?;
     let insert = "INSERT INTO meta (name, value) VALUES (?1, ?2)";
@@ -258,7 +258,7 @@ fn fill(conn: &mut Connection, deployment: DeploymentId) -> rusqlite::Result<()>
     Ok(())
 }
 
-fn prepare(conn: &Connection) -> rusqlite::Result<()> {
+pub(super) fn prepare(conn: &Connection) -> rusqlite::Result<()> {
     conn.set_prepared_statement_cache_capacity(WRITER_STATEMENTS_MAX);
     stable_plans(conn)?;
     // What a savepoint remembers of each page would go through a file otherwise.
@@ -297,12 +297,12 @@ fn meta(conn: &Connection, name: &str) -> rusqlite::Result<i64> {
     conn.query_row("SELECT value FROM meta WHERE name = ?1", params![name], |row| row.get(0))
 }
 
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     PathBuf::from(name)
 }
 
-fn database(path: &Path, reason: impl std::fmt::Display) -> OpenError {
+pub(super) fn database(path: &Path, reason: impl std::fmt::Display) -> OpenError {
     OpenError::Database { path: path.to_owned(), reason: reason.to_string() }
 }

@@ -140,7 +140,12 @@ fn settle_doomed(tx: &mut Tx<'_>, change: ChangeId, settled: &[Settled]) -> Resu
     journal::append(tx, change, sequence, &entry, None)
 }
 
-fn settle_gone(tx: &mut Tx<'_>, replica: ReplicaId, entry: &mut Entry<'_>) -> Result<(), CatalogError> {
+/// The bytes of a doomed replica are gone, or given up: so go its row and its charge.
+pub(super) fn settle_gone(
+    tx: &mut Tx<'_>,
+    replica: ReplicaId,
+    entry: &mut Entry<'_>,
+) -> Result<(), CatalogError> {
     let gone: Option<([u8; 16], i64, i64)> = tx
         .stmt("DELETE FROM replicas WHERE replica = ?1 AND state = 3 RETURNING blob, backend, charged")?
         .query_row(params![replica.to_bytes()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
@@ -265,7 +270,7 @@ fn expire_records(
     let oldest_kept = ChangeId::from_parts(journal_before, 0);
     let changes = tx.execute(
         "DELETE FROM journal WHERE change IN \
-         (SELECT change FROM journal WHERE change < ?1 ORDER BY change LIMIT ?2)",
+         (SELECT change FROM journal WHERE change < ?1 AND shipped = 1 ORDER BY change LIMIT ?2)",
         params![oldest_kept.to_bytes(), limit],
     )?;
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);

@@ -14,9 +14,9 @@ use crate::{
     AbortUpload, AddReplica, BackendId, BackendSpec, BucketId, Catalog, CatalogError, CommitPart, CommitPut,
     Committed, CompleteUpload, Completed, CopyObject, CopyPart, CreateUpload, DeleteAnswer, DeleteObjects,
     Deployment, Doomed, Fate, GrantAsk, GrantRecord, Granted, Identity, Instance, Instances, Ledger,
-    LimitKey, Limits, ListPage, ListQuery, Located, Object, Objects, Part, PartsPage, PartsQuery, Piece,
-    Reaping, ReplicaRow, Reserve, SetTags, Settled, Target, Totals, Upload, Uploads, UploadsPage,
-    UploadsQuery, Usage, Want, Writes,
+    LimitKey, Limits, ListPage, ListQuery, Located, Names, Object, Objects, Part, PartsPage, PartsQuery,
+    Piece, Reaping, ReplicaRow, Reserve, SetTags, Settled, Shipping, SnapshotCursor, SnapshotPage, Target,
+    Totals, Unshipped, Upload, Uploads, UploadsPage, UploadsQuery, Usage, Want, Writes,
 };
 
 /// Turns every so many'th success of a transaction into [`CatalogError::Unknown`]: it happened, and nobody
@@ -268,5 +268,40 @@ impl Limits for LosesAnswers {
 
     async fn usage(&self, keys: Vec<LimitKey>) -> Result<Vec<Usage>, CatalogError> {
         self.inner.usage(keys).await
+    }
+}
+
+#[async_trait]
+impl Shipping for LosesAnswers {
+    async fn unshipped(&self, rows_max: u32, bytes_max: u64) -> Result<Unshipped, CatalogError> {
+        self.inner.unshipped(rows_max, bytes_max).await
+    }
+
+    async fn mark_shipped(&self, changes: Vec<ChangeId>) -> Result<(), CatalogError> {
+        self.lose(self.inner.mark_shipped(changes).await)
+    }
+
+    async fn last_sequence(&self) -> Result<u64, CatalogError> {
+        self.inner.last_sequence().await
+    }
+
+    async fn names(&self) -> Result<Names, CatalogError> {
+        self.inner.names().await
+    }
+
+    async fn snapshot_page(
+        &self,
+        from: SnapshotCursor,
+        bytes_max: u64,
+    ) -> Result<SnapshotPage, CatalogError> {
+        self.inner.snapshot_page(from, bytes_max).await
+    }
+
+    async fn limits_closed(&self) -> Result<Option<Timestamp>, CatalogError> {
+        self.inner.limits_closed().await
+    }
+
+    async fn open_limits(&self) -> Result<(), CatalogError> {
+        self.lose(self.inner.open_limits().await)
     }
 }

@@ -162,6 +162,29 @@ pub(super) async fn a_backend_is_forgotten_once_it_is_empty(w: World) {
     assert_eq!(reserved_on(&w, 3).await, w.backends[1..], "nothing is charged to it any more");
 }
 
+pub(super) async fn what_a_lost_backend_owes_is_given_up(w: World) {
+    for at in 1..4 {
+        w.put(&format!("k{at}"), at).await;
+    }
+    let first = w.backends[0];
+    for held in held(&w, 0, 100).await {
+        w.catalog.retire_replica(retire(&w, &held, 1, &[])).await.unwrap();
+    }
+    let refused = w.catalog.give_up_doomed(w.ids.change(), first, 9).await.unwrap_err();
+    assert_eq!(refused.refusal(), Some(&Refusal::Changed("the backend")), "it has to drain");
+    w.catalog.start_drain(first, now()).await.unwrap();
+    let change = w.ids.change();
+    for _ in 0..2 {
+        assert_eq!(w.catalog.give_up_doomed(change, first, 2).await.unwrap(), 2, "once for each change");
+    }
+    assert_eq!(w.catalog.give_up_doomed(w.ids.change(), first, 2).await.unwrap(), 1);
+    assert_eq!(w.catalog.give_up_doomed(w.ids.change(), first, 2).await.unwrap(), 0);
+    w.audit().await;
+    assert_eq!(w.charged().await, 6, "live ones on others stay");
+    assert_eq!(w.catalog.remove_backend(first).await.unwrap(), Removed::Forgotten);
+    assert_eq!(w.count(ReplicaState::Live).await, 3);
+}
+
 pub(super) async fn what_waits_to_be_deleted_is_shown(w: World) {
     assert_eq!(w.catalog.doomed(5).await.unwrap(), crate::DoomedPage::default());
     for at in 1..4 {

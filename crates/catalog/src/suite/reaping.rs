@@ -132,6 +132,10 @@ pub(super) async fn records_are_forgotten_in_time(w: World) {
 
     assert_eq!(w.catalog.commit_put(put.clone()).await.unwrap().object.change, put.change);
     let end = Timestamp::from_millis(1 << 47);
+    assert!(!w.catalog.expire_records(start, end, 100).await.unwrap());
+    assert_eq!(w.catalog.commit_put(put.clone()).await.unwrap().object.change, put.change, "not yet shipped");
+    let unshipped = w.catalog.unshipped(100, u64::MAX).await.unwrap().lines;
+    w.catalog.mark_shipped(unshipped.into_iter().map(|line| line.change).collect()).await.unwrap();
     while w.catalog.expire_records(start, end, 2).await.unwrap() {}
     assert!(w.catalog.commit_put(put).await.is_err(), "no longer recorded");
 }

@@ -6,6 +6,11 @@ use types::{BackendName, BlobId, BootId, DeploymentId, ReplicaId, ReplicaPath, T
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BucketId(pub i64);
 
+impl BucketId {
+    /// The bucket of what we keep for ourselves. Its changes are not shipped.
+    pub const INTERNAL: Self = Self(0);
+}
+
 /// A backend's number in the catalog.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BackendId(pub i64);

@@ -68,6 +68,15 @@ impl Lifecycle {
     }
 }
 
+section! {
+    /// The journal on its way to the backends: what a lost catalog comes back from.
+    pub struct Journal {
+        /// Least pause between two segments; 0 chooses it by the backends that take them: a second for directories,
+        /// a minute for S3, and longer where a limit on requests says so.
+        pub interval: Duration = or(Duration::ZERO),
+    }
+}
+
 impl LifecycleRule {
     /// Where the rule reaches: a bucket, and what keys in it begin with.
     #[must_use]

@@ -318,7 +318,7 @@ impl House {
                 .map(|row| row.path.as_str().to_owned())
                 .collect();
             let mut stored: Vec<String> = store.paths().iter().map(|path| path.as_str().to_owned()).collect();
-            stored.retain(|path| !path.starts_with(".s3-orchestrator/"));
+            stored.retain(|path| !path.starts_with(".s3-orchestrator/marker/"));
             ledger.sort();
             stored.sort();
             assert_eq!(ledger, stored, "the ledger of {} and its store differ", store.name());

@@ -229,3 +229,32 @@ impl Limits for Lossy {
         self.inner.usage(keys).await
     }
 }
+
+#[async_trait]
+impl Shipping for Lossy {
+    async fn unshipped(&self, rows_max: u32, bytes_max: u64) -> Result<Unshipped, CatalogError> {
+        self.inner.unshipped(rows_max, bytes_max).await
+    }
+    async fn mark_shipped(&self, changes: Vec<ChangeId>) -> Result<(), CatalogError> {
+        self.lost(self.inner.mark_shipped(changes).await)
+    }
+    async fn last_sequence(&self) -> Result<u64, CatalogError> {
+        self.inner.last_sequence().await
+    }
+    async fn names(&self) -> Result<Names, CatalogError> {
+        self.inner.names().await
+    }
+    async fn snapshot_page(
+        &self,
+        from: SnapshotCursor,
+        bytes_max: u64,
+    ) -> Result<SnapshotPage, CatalogError> {
+        self.inner.snapshot_page(from, bytes_max).await
+    }
+    async fn limits_closed(&self) -> Result<Option<Timestamp>, CatalogError> {
+        self.inner.limits_closed().await
+    }
+    async fn open_limits(&self) -> Result<(), CatalogError> {
+        self.lost(self.inner.open_limits().await)
+    }
+}

@@ -41,6 +41,15 @@ impl Fleet for LosesAnswers {
         self.lose(self.inner.remove_backend(backend).await)
     }
 
+    async fn give_up_doomed(
+        &self,
+        change: ChangeId,
+        backend: BackendId,
+        limit: u32,
+    ) -> Result<u32, CatalogError> {
+        self.lose(self.inner.give_up_doomed(change, backend, limit).await)
+    }
+
     async fn doomed(&self, limit: u32) -> Result<DoomedPage, CatalogError> {
         self.inner.doomed(limit).await
     }

@@ -1,0 +1,295 @@
+//! A lost catalog comes back from what was shipped, and an old one notices that it is old.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use backend::{Backend, Body, PutOptions};
+use bytes::Bytes;
+use catalog::sqlite::{Options, Rebuild, Sqlite};
+use catalog::{BackendSpec, Catalog, Deployment, Identity, Metadata};
+use common::{House, bytes, key};
+use engine::{Choices, CopyObject, Engine, EngineError, Parts, Place, PlanError, RebuildError, Source};
+use format::shipped::{Header, Piece, ShippedName, seal};
+use runtime::{Chance, Clock, Ids};
+use types::ReplicaPath;
+
+/// Ships all there is; gives how many segments that took.
+async fn ship(house: &House) -> u64 {
+    let mut segments = 0;
+    while let Some(_segment) =
+        house.engine.ship_segment(house.engine.shelf().await.unwrap().next).await.unwrap()
+    {
+        segments += 1;
+    }
+    segments
+}
+
+async fn snapshot(house: &House) {
+    let mut snapshot = house.engine.begin_snapshot(house.engine.shelf().await.unwrap().next).await.unwrap();
+    while !snapshot.is_read() {
+        house.engine.snapshot_page(&mut snapshot).await.unwrap();
+    }
+    ship(house).await;
+    assert!(house.engine.complete_snapshot(&snapshot).await.unwrap());
+}
+
+/// The catalog is gone; a new one is made from the stores, and an engine over it.
+async fn rebuilt(house: &House) -> Result<House, RebuildError> {
+    let places = house.engine.places();
+    let plan = engine::plan(&engine::find(places).await, &Choices::default()).unwrap();
+    let folder = tempfile::Builder::new().tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let path = folder.path().join("catalog");
+    let identity = Identity { deployment: plan.deployment, epoch: plan.epoch };
+    let rebuild = Rebuild::begin(&path, identity, &plan.source()).await.unwrap();
+    // What is doomed waits for late arrivals; of these there are none here.
+    let at = house.clock.now().minus(Duration::from_mins(15));
+    let done = engine::rebuild(places, &plan, Box::new(rebuild), at, |_, _, _| {}).await?;
+    assert_eq!((done.wrong, done.unreadable), (Vec::<String>::new(), 0));
+    let catalog = Arc::new(Sqlite::open(&path, Options::default()).await.unwrap());
+    assert_eq!(catalog.identity().await.unwrap(), identity);
+    // Reads open the file by its name for as long as the house stands.
+    let _ = folder.keep();
+    Ok(over(catalog, house).await)
+}
+
+async fn over(catalog: Arc<dyn Catalog>, house: &House) -> House {
+    let clock = Clock::system();
+    let ids = Ids::new(clock.clone(), Chance::from_os());
+    let boot = ids.boot();
+    catalog.begin_boot(boot, clock.now()).await.unwrap();
+    let mut places: Vec<Place> = house.engine.places().to_vec();
+    let specs: Vec<_> =
+        places.iter().map(|place| BackendSpec { name: place.name().clone(), late_arrival_ms: 0 }).collect();
+    let backends = catalog.sync_backends(&specs).await.unwrap();
+    for (place, id) in places.iter_mut().zip(backends) {
+        assert_eq!(place.id, id, "numbers stay what they were");
+    }
+    let names = [house.bucket.name.clone(), house.other_bucket.name.clone()];
+    let buckets = catalog.sync_buckets(&names, clock.now()).await.unwrap();
+    assert_eq!(buckets, [house.bucket.id, house.other_bucket.id]);
+    let engine = Engine::new(Parts {
+        catalog: Arc::clone(&catalog),
+        places,
+        boot,
+        settings: house.engine.settings().clone(),
+        clock: clock.clone(),
+        ids,
+    });
+    let (bucket, other_bucket) = (house.bucket.clone(), house.other_bucket.clone());
+    House { engine, catalog, stores: house.stores.clone(), bucket, other_bucket, clock }
+}
+
+/// Everything that a client can do, twice over; gives what it was told.
+async fn live(house: &House, round: u64) -> BTreeMap<String, Vec<u8>> {
+    let mut told = BTreeMap::new();
+    for number in 0..12 {
+        let (name, data) =
+            (format!("{round}/object-{number}"), bytes(number * 20_011, round + number as u64));
+        house.put(&name, &data).await.unwrap();
+        told.insert(name, data);
+    }
+    for number in 0..4 {
+        let (name, data) = (format!("{round}/object-{number}"), bytes(5_000, 77 + round));
+        house.put(&name, &data).await.unwrap();
+        told.insert(name, data);
+    }
+    for number in 4..7 {
+        let name = format!("{round}/object-{number}");
+        assert!(house.delete(&name).await);
+        told.remove(&name);
+    }
+    let upload = house.begin_upload("parts").await;
+    let parts = [bytes(5 << 20, round), bytes(99, round + 1)];
+    let first = house.put_part("parts", upload, 1, &parts[0]).await.unwrap();
+    let second = house.put_part("parts", upload, 2, &parts[1]).await.unwrap();
+    house.complete("parts", upload, &[(1, &first), (2, &second)]).await.unwrap();
+    told.insert("parts".to_owned(), parts.concat());
+    let source = Source { bucket: house.bucket.clone(), key: key("parts"), conditions: Default::default() };
+    let copy = CopyObject {
+        source,
+        bucket: house.bucket.clone(),
+        key: key("copy"),
+        precondition: Default::default(),
+        replace_metadata: None,
+        replace_tags: Some(vec![("made".to_owned(), "twice".to_owned())]),
+        client: Default::default(),
+    };
+    house.engine.copy_object(copy).await.unwrap();
+    told.insert("copy".to_owned(), parts.concat());
+    let tags: Metadata = vec![("round".to_owned(), round.to_string())];
+    house.engine.set_tags(&house.bucket, &key(&format!("{round}/object-8")), tags).await.unwrap();
+    // An upload that stays open.
+    let open = house.begin_upload("open").await;
+    house.put_part("open", open, 3, &bytes(1234, round)).await.unwrap();
+    told
+}
+
+async fn shows(house: &House, told: &BTreeMap<String, Vec<u8>>) {
+    let query = catalog::ListQuery {
+        bucket: house.bucket.id,
+        prefix: String::new(),
+        delimiter: None,
+        after: None,
+        limit: 1000,
+    };
+    let listed = house.engine.list_objects(&query).await.unwrap();
+    assert_eq!(listed.lines.len(), told.len());
+    for (name, data) in told {
+        assert!(house.get(name).await.unwrap() == *data, "{name}");
+    }
+    house.audit().await;
+}
+
+#[tokio::test]
+async fn a_lost_catalog_comes_back() {
+    let house = House::new().await;
+    let mut told = live(&house, 1).await;
+    assert_eq!(ship(&house).await, 1);
+    told.extend(live(&house, 2).await);
+    snapshot(&house).await;
+    house.reap().await;
+    told.extend(live(&house, 3).await);
+    ship(&house).await;
+    // The newest write was not shipped: it is not visible, and its bytes are nobody's yet.
+    house.put("late", b"not shipped").await.unwrap();
+
+    let again = rebuilt(&house).await.unwrap();
+    assert!(matches!(again.get("late").await, Err(EngineError::NoSuchKey)));
+    for store in &house.stores {
+        for path in store.paths().iter().filter(|path| path.as_str().contains("/late~")) {
+            store.delete(path).await.unwrap();
+        }
+    }
+    shows(&again, &told).await;
+    // It goes on, is shipped, lost and rebuilt once more.
+    told.extend(live(&again, 4).await);
+    ship(&again).await;
+    let third = rebuilt(&again).await.unwrap();
+    shows(&third, &told).await;
+    snapshot(&third).await;
+    shows(&third, &told).await;
+    let fourth = rebuilt(&third).await.unwrap();
+    assert_eq!(fourth.catalog.identity().await.unwrap().epoch, 4);
+    shows(&fourth, &told).await;
+}
+
+#[tokio::test]
+async fn idle_ships_nothing() {
+    let house = House::new().await;
+    assert_eq!(ship(&house).await, 0, "a new catalog has nothing to say");
+    live(&house, 1).await;
+    assert_eq!(ship(&house).await, 1);
+    snapshot(&house).await;
+    house.reap().await;
+    ship(&house).await;
+    let shelf = house.engine.shelf().await.unwrap();
+    for _ in 0..3 {
+        house.reap().await;
+        assert_eq!(ship(&house).await, 0);
+    }
+    assert_eq!(house.engine.shelf().await.unwrap(), shelf);
+    assert_eq!(house.engine.unshipped_since().await.unwrap(), None);
+    // Older segments are gone, of the journal as of the stores.
+    let folder = house.engine.places()[0].grammar.reserved();
+    let left = house.stores[0].paths().iter().filter(|path| path.as_str().starts_with(&folder)).count();
+    assert!(left <= 5, "marker, page, last word and what was shipped since: {left}");
+}
+
+#[tokio::test]
+async fn what_it_did_not_write_freezes_a_catalog() {
+    let house = House::new().await;
+    house.put("a", b"1").await.unwrap();
+    ship(&house).await;
+    assert!(house.engine.prove_newest(None).await.unwrap());
+    // Another catalog of this deployment ships to the same backend.
+    let identity = house.catalog.identity().await.unwrap();
+    let ids = Ids::new(Clock::system(), Chance::from_os());
+    let name = ShippedName { epoch: identity.epoch, number: 2, piece: Piece::Segment };
+    let place = &house.engine.places()[1];
+    let bucket = engine::Bucket::internal().name;
+    let path = place.grammar.replica(&bucket, &key(&name.key()), ids.blob(), ids.replica());
+    let file = seal(&Header::new(identity.deployment, identity.epoch, 2), &[]);
+    house.stores[1].put(&path, Body::from_bytes(file), PutOptions::default()).await.unwrap();
+
+    assert!(!house.engine.prove_newest(None).await.unwrap());
+    let reason = house.engine.frozen().unwrap();
+    assert!(reason.contains("store-1") && reason.contains("rebuild"), "{reason}");
+    assert!(matches!(house.put("b", b"2").await, Err(EngineError::Unavailable(_))));
+    let items = vec![catalog::DeleteItem { key: key("a"), precondition: Default::default() }];
+    let delete = engine::DeleteObjects { bucket: house.bucket.clone(), items };
+    assert!(matches!(house.engine.delete_objects(delete).await, Err(EngineError::Unavailable(_))));
+    let before = house.stores[0].paths();
+    house.reap().await;
+    assert_eq!(house.stores[0].paths(), before, "nothing is deleted");
+    assert_eq!(house.get("a").await.unwrap(), b"1", "what it serves, it serves");
+}
+
+#[tokio::test]
+async fn nothing_is_deleted_before_the_proof() {
+    let house = House::new().await;
+    house.engine.delete_nothing_before_proof();
+    house.put("a", b"1").await.unwrap();
+    assert!(house.delete("a").await);
+    let before = house.stores[0].paths();
+    house.reap().await;
+    assert_eq!(house.stores[0].paths(), before);
+    assert!(house.engine.prove_newest(None).await.unwrap());
+    house.reap().await;
+    assert_eq!(house.stores[0].paths().len(), before.len() - 1);
+}
+
+#[tokio::test]
+async fn one_whole_copy_of_a_segment_is_enough() {
+    let house = House::new().await;
+    let told = live(&house, 1).await;
+    ship(&house).await;
+    let segments = |at: usize| -> Vec<ReplicaPath> {
+        house.stores[at].paths().into_iter().filter(|path| path.as_str().contains("/journal/")).collect()
+    };
+    // The same path is never put twice by us; a disk may well change what lies there.
+    for (store, damaged) in [(0, Bytes::from_static(b"{}")), (1, Bytes::from_static(b"nothing"))] {
+        let path = segments(store).remove(0);
+        if store == 1 {
+            let again = rebuilt(&house).await.unwrap();
+            shows(&again, &told).await;
+        }
+        house.stores[store].delete(&path).await.unwrap();
+        house.stores[store].put(&path, Body::from_bytes(damaged), PutOptions::default()).await.unwrap();
+    }
+    let Err(error) = rebuilt(&house).await else { panic!("no copy is whole") };
+    assert!(error.to_string().contains("journal/0000000001/0000000000000001 cannot be read"), "{error}");
+}
+
+#[tokio::test]
+async fn a_plan_says_what_is_missing() {
+    let house = House::new().await;
+    for number in 0..3 {
+        house.put(&number.to_string(), b"x").await.unwrap();
+        ship(&house).await;
+    }
+    let found = engine::find(house.engine.places()).await;
+    let plan = engine::plan(&found, &Choices::default()).unwrap();
+    assert_eq!((plan.epoch, plan.segments.len(), plan.requests()), (2, 3, 3));
+    let mut gap = found.clone();
+    for (_, reserved) in &mut gap.backends {
+        reserved.as_mut().unwrap().shipped.retain(|file| file.name.number != 2);
+    }
+    let refused = engine::plan(&gap, &Choices::default()).unwrap_err();
+    assert!(matches!(refused, PlanError::Gap { missing: 1, .. }), "{refused}");
+    let accepted = Choices { accept_gaps: true, ..Choices::default() };
+    assert_eq!(engine::plan(&gap, &accepted).unwrap().segments.len(), 2);
+    let mut away = found.clone();
+    away.backends[1].1 = Err("the disk is not mounted".to_owned());
+    let refused = engine::plan(&away, &Choices::default()).unwrap_err();
+    assert!(refused.to_string().contains("-without store-1"), "{refused}");
+    let without = [away.backends[1].0.clone()].into();
+    assert!(engine::plan(&away, &Choices { without, ..Choices::default() }).is_ok());
+    let mut empty = found;
+    empty.backends.iter_mut().for_each(|(_, reserved)| reserved.as_mut().unwrap().markers.clear());
+    assert_eq!(engine::plan(&empty, &Choices::default()).unwrap_err(), PlanError::Nothing);
+}

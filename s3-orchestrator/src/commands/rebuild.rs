@@ -1,0 +1,125 @@
+//! `rebuild`: a lost catalog, made anew from what lies on the backends.
+//!
+//! Without `-execute` it only looks: what it found, what it would do, what it costs.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use catalog::Rebuilt;
+use config::Config;
+use engine::{Choices, FoundCatalogs, Plan};
+
+use crate::cli::fail;
+use crate::wiring::{StartError, rebuild as wiring};
+
+/// What the command line asks for.
+#[derive(Debug, Default)]
+pub(crate) struct Flags {
+    /// Do it; else only look.
+    pub execute: bool,
+    /// The limits of the present period may be spent.
+    pub confirm_limits: bool,
+    /// What to do where something is missing.
+    pub choices: Choices,
+}
+
+/// Looks, or rebuilds.
+pub(crate) fn run(path: &Path, flags: &Flags) -> ExitCode {
+    let loaded = match Config::load(path, &|name| std::env::var(name).ok()) {
+        Ok(loaded) => loaded,
+        Err(problems) => {
+            eprintln!("{problems}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&format!("cannot start threads: {error}")),
+    };
+    match runtime.block_on(rebuild(&loaded.config, flags)) {
+        Ok(code) => code,
+        Err(error) => fail(&error),
+    }
+}
+
+async fn rebuild(config: &Config, flags: &Flags) -> Result<ExitCode, StartError> {
+    let places = wiring::places(config).await?;
+    let found = engine::find(&places).await;
+    print!("{}", found_text(&found));
+    let plan = engine::plan(&found, &flags.choices)?;
+    print!("{}", plan_text(config, &plan));
+    if !flags.execute {
+        println!("\nnothing was changed; `-execute` does it");
+        return Ok(ExitCode::SUCCESS);
+    }
+    let (rebuilt, strays) = wiring::run(config, &places, &plan, flags.confirm_limits, |name, done, all| {
+        println!("{done}/{all} {}", name.key());
+    })
+    .await?;
+    print!("{}", result_text(&rebuilt, strays, flags.confirm_limits));
+    Ok(if rebuilt.wrong.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn found_text(found: &FoundCatalogs) -> String {
+    let mut text = String::from("found\n");
+    for (backend, reserved) in &found.backends {
+        let line = match reserved {
+            Err(why) => format!("cannot be read: {why}"),
+            Ok(reserved) => {
+                let markers: Vec<String> = reserved
+                    .markers
+                    .iter()
+                    .map(|marker| format!("deployment {} epoch {}", marker.deployment, marker.epoch))
+                    .collect();
+                let markers = if markers.is_empty() { "no marker".to_owned() } else { markers.join(", ") };
+                format!("{markers}; {} segments and pieces of snapshots", reserved.shipped.len())
+            }
+        };
+        text.push_str(&format!("  {backend}: {line}\n"));
+    }
+    text
+}
+
+fn plan_text(config: &Config, plan: &Plan) -> String {
+    let snapshot = plan.snapshot.map_or("no snapshot".to_owned(), |name| {
+        format!("the snapshot {} of {} pages", name.key(), plan.pages.len())
+    });
+    format!(
+        "\nwould make the catalog {} of deployment {}, epoch {}, from {snapshot} and {} segments\n\
+         costs {} requests besides the listings above, and what they download\n",
+        config.database.path.display(),
+        plan.deployment,
+        plan.epoch,
+        plan.segments.len(),
+        plan.requests(),
+    )
+}
+
+fn result_text(rebuilt: &Rebuilt, strays: u64, confirmed: bool) -> String {
+    let mut text = format!("\nrebuilt: {} objects, {} blobs\n", rebuilt.objects, rebuilt.blobs);
+    if rebuilt.unreadable > 0 {
+        text.push_str(&format!(
+            "{} blobs have no replica that is known: objects made of them cannot be read\n",
+            rebuilt.unreadable
+        ));
+    }
+    if let Some(path) = &rebuilt.replaced {
+        text.push_str(&format!("the catalog that was there lies in {} now\n", path.display()));
+    }
+    if strays > 0 {
+        text.push_str(&format!(
+            "{strays} replicas that nothing names are in quarantine: some may be writes from after the last \
+             segment. `s3-orchestrator admin quarantine list` shows them; nothing deletes them but you\n"
+        ));
+    }
+    for line in &rebuilt.wrong {
+        text.push_str(&format!("does not add up: {line}\n"));
+    }
+    if !confirmed {
+        text.push_str(
+            "limits stay closed until their next period, for nobody knows what was spent in this one; look at \
+             your providers, then `rebuild -execute -confirm-limits` opens them\n",
+        );
+    }
+    text
+}

@@ -1,0 +1,59 @@
+//! How often a segment of the journal is shipped.
+
+use std::time::Duration;
+
+use ::config::{Backend, Config, Store, Strategy};
+
+/// A directory costs nothing, an S3 request a little.
+const DIRECTORY: Duration = Duration::from_secs(1);
+const S3: Duration = Duration::from_mins(1);
+/// One file costs a put, a listing that proves the catalog, and later its delete.
+const REQUESTS_PER_FILE: u64 = 3;
+/// One request in so many may be for the journal.
+const SHARE: u64 = 20;
+const MONTH: Duration = Duration::from_hours(30 * 24);
+
+/// The pause between two files: the longest that one of the backends that take them needs.
+pub(super) fn of(config: &Config) -> Duration {
+    if !config.journal.interval.is_zero() {
+        return config.journal.interval;
+    }
+    let taking = match config.routing_strategy {
+        Strategy::Pack => 2,
+        Strategy::Spread => config.backends.len(),
+    };
+    config.backends.iter().take(taking).map(of_backend).max().unwrap_or(S3)
+}
+
+fn of_backend(backend: &Backend) -> Duration {
+    let least = match backend.store {
+        Store::Directory(_) => DIRECTORY,
+        Store::S3(_) => S3,
+    };
+    least.max(of_limit(backend.api_request_limit))
+}
+
+/// The pause at which 5 % of a month's requests last for the month; none where there is no limit.
+fn of_limit(requests: u64) -> Duration {
+    let files = requests / SHARE / REQUESTS_PER_FILE;
+    match u32::try_from(files) {
+        _ if requests == 0 => Duration::ZERO,
+        Ok(0) => MONTH,
+        Ok(files) => MONTH / files,
+        Err(_) => Duration::ZERO,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_free_tier_gives_a_segment_in_about_an_hour() {
+        assert_eq!(of_limit(50_000), MONTH / 833);
+        assert_eq!(of_limit(50_000).as_secs() / 60, 51);
+        assert_eq!(of_limit(0), Duration::ZERO, "no limit");
+        assert_eq!(of_limit(59), MONTH, "one file costs more than its share");
+        assert_eq!(of_limit(u64::MAX), Duration::ZERO);
+    }
+}

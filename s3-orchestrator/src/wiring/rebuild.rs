@@ -1,0 +1,79 @@
+//! What a rebuild works on: the backends without a catalog, and a catalog in the making.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ::config::Config;
+use catalog::sqlite::{Options, Rebuild, Sqlite};
+use catalog::{BackendId, Catalog, Identity, Rebuilt};
+use engine::{Engine, Parts, Place, Plan, Settings, Step};
+use format::shipped::ShippedName;
+use runtime::{Chance, Clock, Ids};
+
+use super::{StartError, backends};
+
+/// A hundred years.
+const FOR_EVER: Duration = Duration::from_hours(100 * 365 * 24);
+
+/// All backends, opened and not attached: nothing is marked, nothing is made.
+pub(crate) async fn places(config: &Config) -> Result<Vec<Place>, StartError> {
+    let mut opened: Vec<Arc<dyn backend::Backend>> = Vec::new();
+    for backend in &config.backends {
+        opened.push(backends::open_unattached(backend, config, &Chance::from_os()).await?);
+    }
+    // Their numbers are those that the entries name; nothing here needs them.
+    let ids = (1..).map(BackendId).take(opened.len()).collect();
+    Ok(backends::places(config, opened, ids))
+}
+
+/// Rebuilds the catalog that the configuration names.
+pub(crate) async fn run(
+    config: &Config,
+    places: &[Place],
+    plan: &Plan,
+    confirm_limits: bool,
+    progress: impl FnMut(&ShippedName, usize, usize),
+) -> Result<(Rebuilt, u64), StartError> {
+    let path = &config.database.path;
+    let identity = Identity { deployment: plan.deployment, epoch: plan.epoch };
+    let rebuild = Box::new(Rebuild::begin(path, identity, &plan.source()).await?);
+    let rebuilt = engine::rebuild(places, plan, rebuild, Clock::system().now(), progress).await?;
+    let catalog: Arc<dyn Catalog> = Arc::new(Sqlite::open(path, Options::default()).await?);
+    if confirm_limits {
+        catalog.open_limits().await?;
+    }
+    let strays = quarantine_strays(config, places, catalog).await?;
+    Ok((rebuilt, strays))
+}
+
+/// Whatever lies on the backends and no row names waits for the operator; says how much there is. What was
+/// acknowledged after the last segment is among it, and what never was.
+async fn quarantine_strays(
+    config: &Config,
+    places: &[Place],
+    catalog: Arc<dyn Catalog>,
+) -> Result<u64, StartError> {
+    let (clock, chance) = (Clock::system(), Chance::from_os());
+    let ids = Ids::new(clock.clone(), chance);
+    let boot = ids.boot();
+    catalog.begin_boot(boot, clock.now()).await?;
+    let specs: Vec<_> = config.backends.iter().map(super::spec).collect();
+    let backend_ids = catalog.sync_backends(&specs).await?;
+    let places = places.iter().zip(backend_ids).map(|(place, id)| Place { id, ..place.clone() }).collect();
+    // Only the operator ends this quarantine.
+    let settings = Settings { quarantine_kept: FOR_EVER, ..super::settings(config) };
+    let engine = Engine::new(Parts { catalog, places, boot, settings, clock, ids });
+    let mut strays = 0;
+    for place in engine.places() {
+        let mut run = match engine.begin_reconcile(place.id).await {
+            Ok(run) => run,
+            Err(error) => {
+                eprintln!("backend {}: {error}; what lies there is looked at later", place.name());
+                continue;
+            }
+        };
+        while engine.reconcile_step(&mut run).await? == Step::MoreWork {}
+        strays += run.found.strays;
+    }
+    Ok(strays)
+}
