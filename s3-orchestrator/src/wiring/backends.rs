@@ -294,6 +294,18 @@ pub(super) async fn open_unattached(
     }
 }
 
+/// The backends as a rebuild uses them: there is no catalog yet that could grant anything.
+pub(super) fn uncounted_places(
+    config: &Config,
+    backends: Vec<Arc<dyn Backend>>,
+    ids: Vec<BackendId>,
+) -> Vec<Place> {
+    let unlimited = |backend: &Arc<dyn Backend>| Arc::new(Allowance::unlimited(backend.name().clone()));
+    let allowances: Vec<_> = backends.iter().map(unlimited).collect();
+    let opened = |backend: Arc<dyn Backend>| Opened { client: Arc::clone(&backend), maintenance: backend };
+    places(config, backends.into_iter().map(opened).collect(), ids, &allowances)
+}
+
 /// The backends as the engine uses them.
 pub(super) fn places(
     config: &Config,
