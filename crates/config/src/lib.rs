@@ -10,6 +10,7 @@ mod config;
 mod expand;
 mod keys;
 mod net;
+mod reader;
 mod report;
 mod scalar;
 mod secret;
@@ -37,3 +38,9 @@ pub use sections::{
 };
 pub use text_list::TextList;
 pub use units::ByteSize;
+
+/// YAML (and JSON, which is YAML) as a tree that knows its lines, for the configurations of other programs.
+pub mod yaml {
+    pub use crate::reader::{Problems, Section, scalar};
+    pub use crate::tree::{Entry, Flaw, Kind, Node, Position, parse};
+}

@@ -11,41 +11,62 @@ use granit_parser::{Event, Parser, ScalarStyle, ScanError, Span, Tag};
 
 /// Line and column, both counted from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Position {
-    pub(crate) line: usize,
-    pub(crate) column: usize,
+pub struct Position {
+    /// From 1.
+    pub line: usize,
+    /// From 1.
+    pub column: usize,
 }
 
 /// What is wrong with the text itself, before any key is looked at.
 #[derive(Debug)]
-pub(crate) struct Flaw {
-    pub(crate) position: Position,
-    pub(crate) message: String,
+pub struct Flaw {
+    /// Where.
+    pub position: Position,
+    /// What. It quotes no value.
+    pub message: String,
 }
 
+/// A value, and where it stands.
 #[derive(Debug)]
-pub(crate) struct Node {
-    pub(crate) position: Position,
-    pub(crate) kind: Kind,
+pub struct Node {
+    /// Where it begins.
+    pub position: Position,
+    /// What it is.
+    pub kind: Kind,
 }
 
+/// What a value is.
 #[derive(Debug)]
-pub(crate) enum Kind {
-    Scalar { text: String, plain: bool },
+pub enum Kind {
+    /// A single value.
+    Scalar {
+        /// As it was written, without its quotes.
+        text: String,
+        /// Whether it had none.
+        plain: bool,
+    },
+    /// A list.
     List(Vec<Rc<Node>>),
+    /// Keys and values.
     Map(Vec<Entry>),
 }
 
+/// A key and its value.
 #[derive(Debug, Clone)]
-pub(crate) struct Entry {
-    pub(crate) key: String,
-    pub(crate) position: Position,
-    pub(crate) value: Rc<Node>,
+pub struct Entry {
+    /// The key.
+    pub key: String,
+    /// Where the key stands.
+    pub position: Position,
+    /// The value.
+    pub value: Rc<Node>,
 }
 
 impl Node {
     /// Nothing was written, or one of the spellings of null: the same as leaving the key out.
-    pub(crate) fn is_null(&self) -> bool {
+    #[must_use]
+    pub fn is_null(&self) -> bool {
         match &self.kind {
             Kind::Scalar { text, plain } => {
                 *plain && matches!(text.as_str(), "" | "~" | "null" | "Null" | "NULL")
@@ -55,7 +76,8 @@ impl Node {
     }
 
     /// The node in words, for "expected a list, found ...".
-    pub(crate) fn describe(&self) -> &'static str {
+    #[must_use]
+    pub fn describe(&self) -> &'static str {
         match &self.kind {
             Kind::Scalar { .. } => "a single value",
             Kind::List(_) => "a list",
@@ -66,7 +88,10 @@ impl Node {
 
 /// Reads the one document in `text`; `None` when the text holds nothing. Flaws other than the fatal one are
 /// collected in `flaws`.
-pub(crate) fn parse(text: &str, flaws: &mut Vec<Flaw>) -> Result<Option<Rc<Node>>, Flaw> {
+///
+/// # Errors
+/// The flaw at which reading ended.
+pub fn parse(text: &str, flaws: &mut Vec<Flaw>) -> Result<Option<Rc<Node>>, Flaw> {
     let options = granit_parser::options! { emit_comments: false };
     let mut builder = Builder {
         events: Parser::new_from_str_with_options(text, options).peekable(),

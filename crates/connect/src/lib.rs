@@ -4,6 +4,7 @@
 //! TLS is rustls with ring, 1.2 and later.
 
 mod connector;
+pub mod srv;
 mod stream;
 mod tls;
 

@@ -15,6 +15,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("connect", &["runtime"]),
     ("s3-client", &["types", "runtime", "connect"]),
     ("vault", &["runtime", "connect"]),
+    // They hold what opens a vault, so they share nothing with what serves strangers.
+    ("vault-unsealer", &["runtime", "connect", "vault", "config"]),
     ("backend", &["types", "runtime", "format", "s3-client"]),
     ("catalog", &["types", "runtime"]),
     ("engine", &["types", "runtime", "format", "backend", "catalog"]),
@@ -48,7 +50,7 @@ fn root() -> PathBuf {
 /// The product's crates and what each names under `[dependencies]`.
 fn dependencies() -> BTreeMap<String, Vec<String>> {
     let crates = fs::read_dir(root().join("crates")).unwrap().map(|entry| entry.unwrap().path());
-    let folders = crates.chain([root().join("s3-orchestrator")]);
+    let folders = crates.chain(["s3-orchestrator", "vault-unsealer"].map(|name| root().join(name)));
     folders.map(|folder| read_manifest(&folder)).collect()
 }
 

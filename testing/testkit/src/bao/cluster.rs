@@ -41,8 +41,16 @@ impl BaoCluster {
     /// # Panics
     /// Where it is not installed (with the command that does it) or does not start.
     pub async fn start(size: usize) -> Self {
+        Self::start_with(size, "").await
+    }
+
+    /// The same with more in the configuration of each node: `seal "static" {...}`.
+    ///
+    /// # Panics
+    /// As [`Self::start`].
+    pub async fn start_with(size: usize, more: &str) -> Self {
         for _ in 0..STARTS_MAX {
-            let mut cluster = Self::launch(size);
+            let mut cluster = Self::launch(size, more);
             if cluster.all_answer().await {
                 return cluster;
             }
@@ -71,6 +79,18 @@ impl BaoCluster {
         let made = self.client(0).init(shares, threshold).await.expect("a new cluster can be initialised");
         self.shares = made.keys_base64.iter().map(|share| share.expose().to_owned()).collect();
         self.root_token = made.root_token.expose().to_owned();
+    }
+
+    /// Initialises one whose seal opens by itself, and keeps its root token.
+    ///
+    /// # Panics
+    /// Where the node refuses it.
+    pub async fn init_auto_unseal(&mut self) {
+        let body = serde_json::json!({"recovery_shares": 1, "recovery_threshold": 1});
+        // Nobody has a token yet, and none is asked for.
+        let made = self.client(0).write(&Secret::from("none"), "sys/init", &body).await;
+        let made = made.expect("a new cluster can be initialised");
+        self.root_token = made["root_token"].as_str().expect("it has one").to_owned();
     }
 
     /// Unseals one node with the first shares, and waits until it leads or follows.
@@ -203,14 +223,14 @@ impl BaoCluster {
         self.nodes[node].process.as_ref().map(Process::log).unwrap_or_default()
     }
 
-    fn launch(size: usize) -> Self {
+    fn launch(size: usize, more: &str) -> Self {
         let certificates = Process::new_folder();
         Authority::new(certificates.path());
         let ports: Vec<(u16, u16)> = (0..size).map(|_| free_ports::<2>().into()).collect();
         let nodes = ports.iter().enumerate().map(|(index, (port, _))| {
             let folder = Process::new_folder();
             std::fs::create_dir(folder.path().join("data")).expect("the folder is ours");
-            let text = configuration(index, &ports, &folder, &certificates);
+            let text = configuration(index, &ports, &folder, &certificates) + more;
             std::fs::write(folder.path().join("config.hcl"), text).expect("the folder is ours");
             Node { port: *port, process: Some(start_node(folder)), folder: None }
         });
