@@ -2,13 +2,16 @@
 # make test    format, lints, docs, layering, all tests against real servers and clients
 # make lint    the part of it that needs no server
 # make bench   the comparison with direct access to a backend, as a table
+# make sim     simulated schedules: SEEDS=N of them, or SEED=x alone, told line by line (SHRINK=1 makes it small)
 # make soak    the long variants of the tests
 
 export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/s3-orchestrator/target
+# What the simulation reads.
+export SEED SEEDS FROM CUTS SHRINK LOG
 
 SAY = @printf '\n== %s\n'
 
-.PHONY: demo test lint bench soak tools build
+.PHONY: demo test lint bench sim soak tools build
 
 demo: tools/have-rust
 	$(SAY) "building the release binary (a few minutes the first time)"
@@ -36,9 +39,12 @@ lint: tools/have-rust
 bench: tools/have-rust
 	cargo run --release --locked -p bench
 
+sim: tools/have-rust
+	cd testing/sim && cargo test --locked --release -p sim --test it -- --nocapture schedules_hold_the_laws
+
 soak: tools/have-rust
 	tools/test-env servers clients debian npm
-	S3O_SOAK=1 cargo test --locked --release --workspace
+	S3O_SOAK=1 SEEDS=$(or $(SEEDS),200000) cargo test --locked --release --workspace
 
 .PHONY: tools/have-rust
 tools/have-rust:

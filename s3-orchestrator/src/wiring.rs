@@ -64,7 +64,8 @@ pub(crate) async fn build(
 ) -> Result<House, StartError> {
     let clock = Clock::system();
     let chance = Chance::from_os();
-    let ids = Ids::new(clock.clone(), chance.clone());
+    // A clock that is set may not let records expire before their time.
+    let ids = Ids::new(clock.steady(), chance.clone());
     let catalog = open_catalog(config, &ids).await?;
     let identity = catalog.identity().await?;
     // Whatever is in the catalog was attached before it got there: see `attach` below.

@@ -136,7 +136,21 @@ impl Model {
     pub(crate) fn begin_boot(&mut self, boot: BootId, at: Timestamp) {
         let others: Vec<BootId> = self.living.keys().copied().filter(|other| *other != boot).collect();
         others.into_iter().for_each(|other| self.die(other, at));
+        self.wait_anew(at);
         self.join(boot, at).expect("a new boot");
+    }
+
+    fn wait_anew(&mut self, at: Timestamp) {
+        for replica in self.replicas.values_mut() {
+            let waits = replica.row.state == ReplicaState::Doomed && replica.due > Timestamp::default();
+            let backend = self.backends.iter().find(|(totals, _)| totals.backend == replica.row.backend);
+            let late = backend.expect("a known backend").1;
+            if waits && replica.attempts == 0 {
+                replica.due = Timestamp::from_millis(at.as_millis() + late);
+            } else if waits {
+                replica.due = replica.due.min(Timestamp::from_millis(at.as_millis() + 3_600_000));
+            }
+        }
     }
 
     fn die(&mut self, boot: BootId, at: Timestamp) {

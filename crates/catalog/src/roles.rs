@@ -49,7 +49,8 @@ pub trait Deployment: Send + Sync + 'static {
 
     /// Registers this start of the process as alive, before its first write. In a catalog that one process
     /// owns, every other boot is dead from here on: its `writing` replicas are doomed, and as their
-    /// requests may still arrive they settle only after their backend's late-arrival bound.
+    /// requests may still arrive they settle only after their backend's late-arrival bound. So do those that
+    /// waited for that already: by how much the clock was wrong until now, nobody knows.
     async fn begin_boot(&self, boot: BootId, at: Timestamp) -> Result<(), CatalogError>;
 
     /// The number of each bucket, in the order given; new ones are added. Others keep their objects.

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::built;
-use crate::keys::KeyRow;
+use crate::document;
+use crate::keys::{KeyRow, all_keys};
 use crate::report::{Place, Problem, Problems, Report};
-use crate::section::{self, Map, Section, nested, none, or, required, section};
+use crate::section::{Map, Section, nested, none, or, required, section};
 use crate::sections::{
     Auth, Backend, BackendCircuitBreaker, Bucket, Cache, CircuitBreaker, CleanupQueue, Compression, Database,
     Debug, Driver, Encryption, Integrity, Journal, Lifecycle, Notifications, POSTGRES_KEYS, RateLimit,
@@ -14,7 +15,6 @@ use crate::sections::{
     check_backends, check_buckets,
 };
 use crate::show::Shown;
-use crate::tree;
 
 section! {
     /// A configuration that holds together. Every field says what its key means.
@@ -114,41 +114,19 @@ pub struct Loaded {
 impl Config {
     /// Reads a file. `env` looks up environment variables.
     pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Loaded, Problems> {
-        let file = path.display().to_string();
-        let unreadable = |message: String| {
-            let (line, column, key, hint) = (0, 0, String::new(), None);
-            Problems(vec![Problem { file: file.clone(), line, column, key, message, hint }])
-        };
-        let bytes = std::fs::read(path).map_err(|error| unreadable(format!("cannot be read: {error}")))?;
-        let text = String::from_utf8(bytes).map_err(|_| unreadable("is not text in UTF-8".to_owned()))?;
+        let (text, file) = document::text_of(path)?;
         Self::parse(&text, &file, env)
     }
 
     /// Reads the text of a file that is called `file` in messages.
     pub fn parse(text: &str, file: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<Loaded, Problems> {
-        let report = Report::new(file, text, env);
-        let mut flaws = Vec::new();
-        let config = match tree::parse(text, &mut flaws) {
-            Ok(Some(root)) if !root.is_null() => section::read_section(&root, &report.root()),
-            Ok(_) => Some(section::absent_section(&report.root())),
-            Err(fatal) => {
-                flaws.push(fatal);
-                None
-            }
-        };
-        for flaw in flaws {
-            let hint = syntax_hint(text, flaw.position.line);
-            report.refuse_at(flaw.position, "", flaw.message, hint.map(str::to_owned));
-        }
-        let config = config.map(|config: Self| {
+        let finish = |config: Self, report: &Report<'_>| {
             config.check(&report.root());
-            built::warn(&config, &report);
+            built::warn(&config, report);
             Self { lines: Lines(report.lines()), ..config }
-        });
-        match (config, report.finish()) {
-            (Some(config), (problems, warnings)) if problems.is_empty() => Ok(Loaded { config, warnings }),
-            (_, (problems, _)) => Err(Problems(problems)),
-        }
+        };
+        let (config, warnings) = document::parse(text, file, env, all_keys, finish)?;
+        Ok(Loaded { config, warnings })
     }
 
     /// The effective configuration as YAML: defaults filled in, secrets redacted, and nothing in it that
@@ -243,13 +221,4 @@ impl Config {
 /// The first word of a path on the listener.
 fn first_word(path: &str) -> &str {
     path.trim_start_matches('/').split('/').next().unwrap_or_default()
-}
-
-/// What is usually behind text that is not YAML.
-fn syntax_hint(text: &str, line: usize) -> Option<&'static str> {
-    if text.contains("{{") {
-        return Some("`{{` looks like a template: render it first");
-    }
-    let line = text.lines().nth(line.checked_sub(1)?)?;
-    line.contains("${").then_some("write \"${NAME}\" in quotes within `{}` or `[]`")
 }

@@ -55,11 +55,6 @@ pub fn all_keys() -> Vec<KeyRow> {
     rows
 }
 
-/// Where a key exists that was written in the wrong section.
-pub(crate) fn elsewhere(name: &str) -> Option<String> {
-    all_keys().into_iter().map(|row| row.key).find(|key| key.rsplit('.').next() == Some(name))
-}
-
 /// The table as Markdown, one part for each top-level section.
 #[must_use]
 pub fn to_markdown() -> String {

@@ -7,6 +7,7 @@
 
 mod built;
 mod config;
+mod document;
 mod expand;
 mod keys;
 mod net;
@@ -17,6 +18,7 @@ mod secret;
 mod section;
 mod sections;
 mod show;
+pub mod snapshot;
 mod text_list;
 mod tree;
 mod units;

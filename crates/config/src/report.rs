@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use crate::keys::KeyRow;
 use crate::tree::Position;
 
 /// One thing that is wrong with a configuration, or a warning about it. Never holds a secret.
@@ -64,6 +65,8 @@ pub(crate) struct Report<'a> {
     file: &'a str,
     lines: usize,
     pub(crate) env: &'a dyn Fn(&str) -> Option<String>,
+    /// Every key that such a file may hold, for hints.
+    keys: fn() -> Vec<KeyRow>,
     problems: RefCell<Vec<Problem>>,
     warnings: RefCell<Vec<Problem>>,
     positions: RefCell<BTreeMap<String, Position>>,
@@ -75,10 +78,21 @@ impl<'a> Report<'a> {
             file,
             lines: text.lines().count().max(1),
             env,
+            keys: crate::keys::all_keys,
             problems: RefCell::default(),
             warnings: RefCell::default(),
             positions: RefCell::default(),
         }
+    }
+
+    /// The same for a file with other keys.
+    pub(crate) fn with_keys(self, keys: fn() -> Vec<KeyRow>) -> Self {
+        Self { keys, ..self }
+    }
+
+    /// Where a key exists that was written in the wrong section.
+    pub(crate) fn elsewhere(&self, name: &str) -> Option<String> {
+        (self.keys)().into_iter().map(|row| row.key).find(|key| key.rsplit('.').next() == Some(name))
     }
 
     /// The place of the whole file.

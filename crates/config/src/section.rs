@@ -132,7 +132,7 @@ impl<'a> Map<'a> {
             let key = self.place.key(&printable(&entry.key));
             let hint = match nearest(&entry.key, known.iter().copied()) {
                 Some(near) => Some(format!("did you mean `{near}`?")),
-                None => crate::keys::elsewhere(&entry.key).map(|path| format!("`{path}` exists")),
+                None => self.place.report.elsewhere(&entry.key).map(|path| format!("`{path}` exists")),
             };
             let message = "unknown key".to_owned();
             self.place.report.refuse_at(entry.position, key.path(), message, hint);

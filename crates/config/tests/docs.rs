@@ -9,13 +9,22 @@ const END: &str = "<!-- keys: end -->\n";
 /// Run with `UPDATE_DOCS=1` to write the table anew.
 #[test]
 fn the_documented_keys_are_the_keys_of_the_code() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/config.md");
-    let page = std::fs::read_to_string(&path).unwrap();
+    check("docs/config.md", &config::to_markdown());
+}
+
+#[test]
+fn the_documented_keys_of_snapshots_are_the_keys_of_the_code() {
+    check("docs/vault-snapshot.md", &config::snapshot::to_markdown());
+}
+
+fn check(page: &str, table: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(page);
+    let page = std::fs::read_to_string(&path).expect("the page is there");
     let begin = page.find(BEGIN).expect("the page has a place for the table") + BEGIN.len();
     let end = page.find(END).expect("the table has an end");
-    let table = config::to_markdown();
     if std::env::var_os("UPDATE_DOCS").is_some() {
-        std::fs::write(&path, format!("{}{table}\n{}", &page[..begin], &page[end..])).unwrap();
+        std::fs::write(&path, format!("{}{table}\n{}", &page[..begin], &page[end..]))
+            .expect("the page can be written");
         return;
     }
     assert_eq!(page[begin..end].trim(), table.trim(), "run this test with UPDATE_DOCS=1");

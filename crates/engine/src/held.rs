@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use catalog::{CatalogError, Fate, Target, WriteOutcome};
+use runtime::mutation;
 use types::{BlobId, ReplicaId};
 
 use crate::engine::Shared;
@@ -21,6 +22,10 @@ pub(crate) struct Abandoned {
 impl Abandoned {
     pub(crate) fn push(&self, fates: Vec<Fate>) {
         self.fates.lock().unwrap_or_else(PoisonError::into_inner).extend(fates);
+    }
+
+    pub(crate) fn number(&self) -> usize {
+        self.fates.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
     /// All of them. They stay until they are told: who tells them may be stopped halfway.
@@ -135,7 +140,10 @@ impl Held {
 
     /// The outcome of a put that may have had its effect, or may still have it.
     pub(crate) fn unknown(&self, late_arrival: Duration) -> WriteOutcome {
-        WriteOutcome::Doomed { arrives_until: Some(self.shared.clock.now().plus(late_arrival)) }
+        if mutation::is_on("held.unknown") {
+            return WriteOutcome::Doomed { arrives_until: None };
+        }
+        WriteOutcome::Doomed { arrives_until: Some(self.shared.steady.now().plus(late_arrival)) }
     }
 
     /// The catalog has taken over: nothing is to be given up any more.
@@ -169,6 +177,7 @@ impl Held {
         let outcome = held.outcome.clone().unwrap_or_else(|| match held.progress.0.load(Ordering::Relaxed) {
             RESERVED => WriteOutcome::Unsent,
             // Without its last byte the body cannot arrive whole.
+            RELEASED if mutation::is_on("held.released") => WriteOutcome::Doomed { arrives_until: None },
             STARTED => WriteOutcome::Doomed { arrives_until: None },
             _ => self.unknown(held.late_arrival),
         });
@@ -179,7 +188,7 @@ impl Held {
 impl Drop for Held {
     fn drop(&mut self) {
         let fates = self.fates();
-        if !fates.is_empty() {
+        if !fates.is_empty() && !mutation::is_on("held.given-up") {
             self.shared.abandoned.push(fates);
             self.shared.reap.ring();
         }

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use catalog::Checksums;
 use futures::StreamExt;
+use runtime::mutation;
 use types::Md5;
 
 use crate::digest::Digests;
@@ -83,7 +84,8 @@ impl Intake {
         let Some((md5, checksums)) = digests.finish().await else {
             return Err(EngineError::Internal("the thread that computes the MD5 was lost".to_owned()));
         };
-        if self.expected.md5.is_some_and(|expected| expected != md5) {
+        let proves = !mutation::is_on("intake.md5");
+        if proves && self.expected.md5.is_some_and(|expected| expected != md5) {
             return Err(BodyFault::BadDigest("MD5").into());
         }
         let mut given = std::mem::take(&mut self.expected.checksums);

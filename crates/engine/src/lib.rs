@@ -44,7 +44,7 @@ mod write;
 
 pub use digest::{checksum_of, md5_of};
 pub use drain::DrainedPage;
-pub use engine::{Engine, Parts, Place};
+pub use engine::{Engine, Occupancy, Parts, Place};
 pub use error::{BodyFault, EngineError};
 pub use lifecycle::{Expired, ExpiryRule};
 pub use limits::{BackendLimits, FlushSettings, Grants, UsageOf};

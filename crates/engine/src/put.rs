@@ -4,6 +4,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use catalog::{CatalogError, CommitPut, Content, Metadata, ObjectState, Refusal, ReserveFor};
+use runtime::mutation;
 use types::{BlobId, ETag, ObjectKey, Timestamp};
 
 use crate::describe::describe;
@@ -114,17 +115,26 @@ impl Shared {
     {
         self.check_not_frozen()?;
         let mut pause = Duration::from_millis(20);
-        for _ in 1..REPEATS {
+        let mut lost = None;
+        for _ in 0..REPEATS {
+            if lost.is_some() {
+                runtime::sleep(pause).await;
+                pause *= 2;
+            }
             match transaction().await {
+                Err(error @ CatalogError::Unknown(_)) if mutation::is_on("lost.repeated") => {
+                    return Err(error);
+                }
                 Err(CatalogError::Unknown(why)) => {
                     tracing::warn!(why, "the catalog's answer was lost, repeating the transaction");
-                    runtime::sleep(pause).await;
-                    pause *= 2;
+                    lost = Some(why);
                 }
+                // This time it did not happen; before, it may have.
+                Err(CatalogError::Unavailable(_)) if lost.is_some() => {}
                 answer => return answer,
             }
         }
-        transaction().await
+        Err(CatalogError::Unknown(lost.unwrap_or_default()))
     }
 
     /// Repeats a verb whose source changed under it.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use backend::{BackendError, ErrorKind};
 use catalog::{BackendId, CatalogError, Doomed, Settled, SettledOutcome};
+use runtime::mutation;
 use types::{ReplicaPath, Timestamp};
 
 use crate::Place;
@@ -55,7 +56,7 @@ impl Engine {
         let Some((_, place)) = shared.place(backend).filter(|_| shared.may_delete()) else {
             return Ok(Reaped::default());
         };
-        let (horizon, now) = (shared.oldest_read(), shared.clock.now());
+        let (horizon, now) = (shared.oldest_read(), shared.steady.now());
         let doomed = shared.catalog.claim_doomed(&[backend], horizon, now, BATCH).await?;
         if doomed.is_empty() {
             return Ok(Reaped::default());
@@ -75,7 +76,7 @@ impl Engine {
     /// Where the catalog does not answer.
     pub async fn next_reap(&self, backend: BackendId) -> Result<Option<Duration>, CatalogError> {
         let due = self.shared.catalog.next_doomed(&[backend]).await?;
-        let now = self.shared.clock.now();
+        let now = self.shared.steady.now();
         Ok(due.map(|due| {
             Duration::from_millis(due.as_millis().saturating_sub(now.as_millis())).max(HELD_RETRY)
         }))
@@ -106,7 +107,7 @@ impl Engine {
     /// # Errors
     /// Where the catalog does not answer.
     pub async fn expire_step(&self) -> Result<Step, CatalogError> {
-        let more = self.shared.expire(self.shared.clock.now()).await?;
+        let more = self.shared.expire(self.shared.steady.now()).await?;
         Ok(if more { Step::MoreWork } else { Step::Idle })
     }
 
@@ -137,7 +138,7 @@ impl Shared {
     /// Tells the catalog what requests gave up while it did not answer; says whether there was any.
     async fn tell_abandoned(&self) -> Result<bool, CatalogError> {
         let fates = self.abandoned.all();
-        if fates.is_empty() {
+        if fates.is_empty() || mutation::is_on("reap.abandoned") {
             return Ok(false);
         }
         self.catalog.let_go(self.boot, fates.clone()).await?;
@@ -147,7 +148,7 @@ impl Shared {
 
     async fn delete_on(&self, place: &Place, doomed: &[Doomed]) -> Vec<Settled> {
         if !place.maintenance.profile().delete_frees {
-            let now = self.clock.now();
+            let now = self.steady.now();
             return doomed.iter().map(|replica| failed(replica, FREES_NOTHING, now)).collect();
         }
         let paths: Vec<ReplicaPath> = doomed.iter().map(|replica| replica.path.clone()).collect();
@@ -155,9 +156,9 @@ impl Shared {
             [path] => Ok(vec![place.maintenance.delete(path).await]),
             _ => place.maintenance.delete_many(&paths).await,
         };
-        let now = self.clock.now();
+        let now = self.steady.now();
         // The answer itself may have told.
-        let frees = place.maintenance.profile().delete_frees;
+        let frees = place.maintenance.profile().delete_frees || mutation::is_on("reap.frees");
         match answers {
             Ok(_) if !frees => doomed.iter().map(|replica| failed(replica, FREES_NOTHING, now)).collect(),
             Ok(answers) => {
@@ -185,6 +186,9 @@ impl Shared {
 
 fn settle(replica: &Doomed, answer: Result<(), BackendError>, now: Timestamp) -> Settled {
     match answer {
+        Err(_) if mutation::is_on("reap.answered") => {
+            Settled { replica: replica.replica, outcome: SettledOutcome::Gone }
+        }
         Ok(()) => Settled { replica: replica.replica, outcome: SettledOutcome::Gone },
         Err(error) if error.kind == ErrorKind::NotFound => {
             Settled { replica: replica.replica, outcome: SettledOutcome::Gone }

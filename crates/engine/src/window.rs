@@ -14,7 +14,7 @@ use std::time::Duration;
 use backend::BodyError;
 use bytes::Bytes;
 use futures::Stream;
-use runtime::Instant;
+use runtime::{Instant, mutation};
 
 /// The window. Clones share it.
 #[derive(Clone)]
@@ -104,7 +104,7 @@ impl Window {
 
     fn poll_room(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut state = self.lock();
-        if state.end - state.start < state.capacity {
+        if state.end - state.start < state.capacity || mutation::is_on("window.capacity") {
             return Poll::Ready(());
         }
         state.producer = Some(cx.waker().clone());
@@ -166,7 +166,11 @@ impl Window {
 impl State {
     /// Readers may take bytes up to here.
     fn limit(&self) -> u64 {
-        if self.released { self.end } else { self.end.min(self.length.saturating_sub(1)) }
+        if self.released || mutation::is_on("window.last-byte") {
+            self.end
+        } else {
+            self.end.min(self.length.saturating_sub(1))
+        }
     }
 
     /// Drops what everyone has taken.

@@ -23,7 +23,7 @@ pub struct Clock {
 #[derive(Debug, Clone)]
 enum Source {
     System,
-    /// Starts at a fixed time, follows tokio's clock, and can be set wrong on purpose.
+    /// Starts at a fixed time and follows tokio's clock; a simulated one can be set wrong on purpose.
     Virtual {
         start: Timestamp,
         origin: Instant,
@@ -61,6 +61,13 @@ impl Clock {
                 Timestamp::from_millis(now.as_millis().saturating_add_signed(skew))
             }
         }
+    }
+
+    /// A clock that tells the same time now, and from here on never jumps: it only follows the one that goes forward.
+    /// For what has to last, where the wall clock may be set.
+    #[must_use]
+    pub fn steady(&self) -> Self {
+        Self::simulated(self.now())
     }
 
     /// Sets a simulated clock ahead (or back) of true time. Does nothing to the system's.
@@ -106,6 +113,15 @@ mod tests {
         assert_eq!(clock.now().as_millis(), 1_000 + 3_600_000);
         clock.set_skew_ms(-500);
         assert_eq!(clock.now().as_millis(), 3_600_500);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_steady_clock_does_not_jump() {
+        let clock = Clock::simulated(Timestamp::from_millis(1_000));
+        let steady = clock.steady();
+        clock.set_skew_ms(3_600_000);
+        sleep(Duration::from_secs(1)).await;
+        assert_eq!((steady.now().as_millis(), clock.now().as_millis()), (2_000, 3_602_000));
     }
 
     #[tokio::test(start_paused = true)]

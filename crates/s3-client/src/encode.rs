@@ -114,6 +114,19 @@ pub(crate) fn http_date(text: &str) -> Option<Timestamp> {
     Some(Timestamp::from_millis(u64::try_from(utc.unix_timestamp()).ok()?.checked_mul(1000)?))
 }
 
+/// Reads a date as it stands in XML (`2013-05-24T00:00:00.000Z`), down to the second.
+pub(crate) fn iso_date(text: &str) -> Option<Timestamp> {
+    let seconds = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]");
+    let utc = PrimitiveDateTime::parse(text.get(..19)?, seconds).ok()?.assume_utc();
+    // Anything but UTC would be a surprise in S3, and a wrong time worse than none.
+    let rest = text[19..].strip_suffix('Z')?;
+    let fraction = rest.strip_prefix('.').unwrap_or("0");
+    if !fraction.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    Some(Timestamp::from_millis(u64::try_from(utc.unix_timestamp()).ok()?.checked_mul(1000)?))
+}
+
 /// Reads a `Retry-After`: seconds, or a date.
 pub(crate) fn retry_after(text: &str, now: Timestamp) -> Option<Duration> {
     if let Ok(seconds) = text.trim().parse::<u32>() {
@@ -163,6 +176,7 @@ mod tests {
         fn decoding_never_panics(text in any::<String>()) {
             let _ = url_decode(&text);
             let _ = http_date(&text);
+            let _ = iso_date(&text);
             let _ = retry_after(&text, Timestamp::default());
         }
     }
@@ -180,6 +194,18 @@ mod tests {
         let date = AmzDate::at(Timestamp::from_millis(1_369_353_600_999));
         assert_eq!((date.as_str(), date.day()), ("20130524T000000Z", "20130524"));
         assert_eq!(AmzDate::at(Timestamp::from_millis(1_709_251_199_000)).as_str(), "20240229T235959Z");
+    }
+
+    #[test]
+    fn dates_in_xml_are_read() {
+        for text in ["2013-05-24T00:00:00Z", "2013-05-24T00:00:00.999Z"] {
+            assert_eq!(iso_date(text), http_date("Fri, 24 May 2013 00:00:00 GMT"), "{text}");
+        }
+        for bad in
+            ["", "2013-05-24", "2013-05-24T00:00:00", "2013-05-24T00:00:00+02:00", "2013-05-24T00:00:00.xZ"]
+        {
+            assert_eq!(iso_date(bad), None, "{bad}");
+        }
     }
 
     #[test]

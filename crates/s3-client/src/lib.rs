@@ -30,6 +30,6 @@ pub use body::{BodyStream, PutBody};
 pub use client::S3Client;
 pub use error::{BoxError, Error, ErrorKind, Failure, Sent};
 pub use exchange::Download;
-pub use ops::{Object, PutObject, Stored};
+pub use ops::{Object, OpenUpload, PutObject, Stored, StoredPart, UploadPart};
 pub use options::{ClientOptions, PoolOptions, Timeouts};
 pub use sign::Credentials;

@@ -69,7 +69,8 @@ pub struct Timeouts {
     pub stall: Duration,
     /// For the whole of a small operation: head, delete, list, what a bucket is.
     pub small_operation: Duration,
-    /// For a copy within the server, which may take its time for a large object.
+    /// For a copy within the server, or putting the parts of an upload together: either may take its time for a
+    /// large object.
     pub copy: Duration,
 }
 

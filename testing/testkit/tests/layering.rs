@@ -24,6 +24,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("gateway", &["types", "runtime", "catalog", "engine"]),
     ("admin", &["types", "runtime", "catalog", "engine"]),
     ("config", &["types"]),
+    ("age", &[]),
+    ("vault-snapshot", &["types", "runtime", "connect", "s3-client", "vault", "config", "age"]),
     (
         "s3-orchestrator",
         &[
@@ -39,7 +41,8 @@ const STAYS_IN: &[(&str, &[&str])] = &[
     ("s3s", &["gateway"]),
     ("granit-parser", &["config"]),
     ("webpki-roots", &["connect"]),
-    ("clap", &["s3-orchestrator"]),
+    ("clap", &["s3-orchestrator", "vault-snapshot"]),
+    ("x25519-dalek", &["age"]),
     ("prometheus-client", &["s3-orchestrator"]),
 ];
 
@@ -50,7 +53,8 @@ fn root() -> PathBuf {
 /// The product's crates and what each names under `[dependencies]`.
 fn dependencies() -> BTreeMap<String, Vec<String>> {
     let crates = fs::read_dir(root().join("crates")).unwrap().map(|entry| entry.unwrap().path());
-    let folders = crates.chain(["s3-orchestrator", "vault-unsealer"].map(|name| root().join(name)));
+    let processes = ["s3-orchestrator", "vault-unsealer", "vault-snapshot"];
+    let folders = crates.chain(processes.map(|name| root().join(name)));
     folders.map(|folder| read_manifest(&folder)).collect()
 }
 
@@ -102,7 +106,7 @@ fn libraries_stay_in_their_room() {
 
 #[test]
 fn there_is_no_sql_outside_the_catalog() {
-    for folder in ["crates", "s3-orchestrator"] {
+    for folder in ["crates", "s3-orchestrator", "vault-snapshot"] {
         for file in rust_files(&root().join(folder)) {
             if file.starts_with(root().join("crates/catalog")) {
                 continue;

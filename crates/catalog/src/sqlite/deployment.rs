@@ -1,12 +1,13 @@
 //! Who we are, and what the configuration names.
 
 use async_trait::async_trait;
+use runtime::mutation;
 use rusqlite::params;
 use types::{BootId, BucketName, Timestamp};
 
 use super::rows::{int, millis};
 use super::writer::Tx;
-use super::{Sqlite, instances};
+use super::{Sqlite, instances, replicas};
 use crate::{BackendId, BackendSpec, BucketId, CatalogError, Deployment, Identity};
 
 #[async_trait]
@@ -32,6 +33,9 @@ impl Deployment for Sqlite {
 
 fn begin_boot(tx: &mut Tx<'_>, boot: BootId, at: Timestamp) -> Result<(), CatalogError> {
     instances::outlive(tx, boot, at)?;
+    if !mutation::is_on("boot.waits-anew") {
+        replicas::wait_anew(tx, at)?;
+    }
     instances::join(tx, boot, at)
 }
 

@@ -20,7 +20,7 @@ const HELD_MAX: usize = 256;
 #[async_trait]
 impl Fleet for Sqlite {
     async fn drains(&self) -> Result<Vec<Drain>, CatalogError> {
-        self.readers.snapshot(drains)
+        self.snapshot(drains).await
     }
 
     async fn start_drain(&self, backend: BackendId, at: Timestamp) -> Result<(), CatalogError> {
@@ -58,7 +58,7 @@ impl Fleet for Sqlite {
     }
 
     async fn doomed(&self, limit: u32) -> Result<DoomedPage, CatalogError> {
-        self.readers.snapshot(|conn| doomed(conn, limit))
+        self.snapshot(|conn| doomed(conn, limit)).await
     }
 }
 

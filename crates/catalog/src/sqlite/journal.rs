@@ -1,5 +1,6 @@
 //! The journal's rows.
 
+use runtime::mutation;
 use rusqlite::{OptionalExtension, params};
 use types::ChangeId;
 
@@ -20,7 +21,7 @@ pub(super) fn find(tx: &Tx<'_>, change: ChangeId) -> Result<Option<Recorded>, Ca
         .stmt("SELECT entry, answer FROM journal WHERE change = ?1")?
         .query_row(params![change.to_bytes()], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
-    let Some((entry, answer)) = found else {
+    let Some((entry, answer)) = found.filter(|_| !mutation::is_on("journal.remembers")) else {
         return Ok(None);
     };
     let damaged = |error| CatalogError::Damaged(format!("journal entry of change {change}: {error}"));

@@ -15,10 +15,11 @@ impl Ledger for Sqlite {
     }
 
     async fn charged(&self) -> Result<Vec<(BackendId, BackendName, u64)>, CatalogError> {
-        self.readers.read(|conn| {
+        self.read(|conn| {
             let totals = backend_totals(conn)?;
             Ok(totals.into_iter().map(|backend| (backend.backend, backend.name, backend.charged)).collect())
         })
+        .await
     }
 
     async fn replicas(&self, after: Option<ReplicaId>, limit: u32) -> Result<Vec<ReplicaRow>, CatalogError> {

@@ -32,7 +32,7 @@ impl Limits for Sqlite {
     }
 
     async fn usage(&self, keys: Vec<LimitKey>) -> Result<Vec<Usage>, CatalogError> {
-        self.readers.read(|conn| keys.iter().map(|key| usage(conn, key)).collect())
+        self.read(|conn| keys.iter().map(|key| usage(conn, key)).collect()).await
     }
 }
 

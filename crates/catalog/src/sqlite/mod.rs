@@ -43,7 +43,7 @@ use runtime::Clock;
 use rusqlite::{CachedStatement, Connection};
 use tokio::sync::Semaphore;
 
-pub use open::{OpenError, Options, WhenHeld};
+pub use open::{MemoryFile, OpenError, Options, WhenHeld};
 pub use rebuild::Rebuild;
 
 use crate::{CatalogError, Identity};
@@ -81,6 +81,24 @@ impl Sqlite {
         F: FnOnce(&mut Tx<'_>) -> Result<T, CatalogError> + Send + 'static,
     {
         self.writer.write(work).await
+    }
+
+    /// Runs a read of microseconds where it is asked for; each statement sees a snapshot of its own.
+    async fn read<T>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, CatalogError> + Send,
+    ) -> Result<T, CatalogError> {
+        runtime::simulation::point("catalog.read").await;
+        self.readers.read(work)
+    }
+
+    /// The same within one snapshot.
+    async fn snapshot<T>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, CatalogError> + Send,
+    ) -> Result<T, CatalogError> {
+        runtime::simulation::point("catalog.read").await;
+        self.readers.snapshot(work)
     }
 
     /// Runs a read that may take long, in one snapshot, on a thread kept for that.

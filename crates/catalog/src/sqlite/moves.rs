@@ -12,7 +12,7 @@ use crate::{CatalogError, CommitMove, Fate, MoveSource, Moves, Refusal, Target, 
 #[async_trait]
 impl Moves for Sqlite {
     async fn move_source(&self, blob: BlobId) -> Result<Option<MoveSource>, CatalogError> {
-        self.readers.snapshot(|conn| move_source(conn, blob))
+        self.snapshot(|conn| move_source(conn, blob)).await
     }
 
     async fn reserve_move(
@@ -51,12 +51,14 @@ fn reserve_move(
     targets: Vec<Target>,
 ) -> Result<Option<Target>, CatalogError> {
     tx.check_alive(owner)?;
+    for target in &targets {
+        // Its answer was lost, and this is the repetition: whatever became of the blob meanwhile.
+        if replicas::is_writing(tx, target.replica, owner)? {
+            return Ok(Some(target.clone()));
+        }
+    }
     check_referenced(tx, blob)?;
     for target in targets {
-        // Its answer was lost, and this is the repetition.
-        if replicas::is_writing(tx, target.replica, owner)? {
-            return Ok(Some(target));
-        }
         let there = tx
             .stmt("SELECT 1 FROM replicas WHERE blob = ?1 AND backend = ?2 AND state IN (0, 1)")?
             .exists(params![blob.to_bytes(), target.backend.0])?;

@@ -31,19 +31,19 @@ impl Objects for Sqlite {
         want: Want,
     ) -> Result<Option<Located>, CatalogError> {
         let found = match want {
-            Want::State => return self.readers.read(|conn| locate(conn, bucket, key, want)),
-            _ => self.readers.read(|conn| locate_blob(conn, bucket, key, want))?,
+            Want::State => return self.read(|conn| locate(conn, bucket, key, want)).await,
+            _ => self.read(|conn| locate_blob(conn, bucket, key, want)).await?,
         };
         match found {
             Some(Found::Whole(located)) => Ok(Some(*located)),
-            Some(Found::Manifest) => self.readers.snapshot(|conn| locate(conn, bucket, key, want)),
+            Some(Found::Manifest) => self.snapshot(|conn| locate(conn, bucket, key, want)).await,
             None => Ok(None),
         }
     }
 
     async fn pieces(&self, manifest: ManifestId, offset: u64) -> Result<Vec<Piece>, CatalogError> {
         let range = ByteRange::new(offset, u64::MAX - offset);
-        self.readers.snapshot(|conn| manifest_pieces(conn, manifest, range))
+        self.snapshot(|conn| manifest_pieces(conn, manifest, range)).await
     }
 
     async fn list(&self, query: &ListQuery) -> Result<ListPage, CatalogError> {
@@ -57,7 +57,7 @@ impl Objects for Sqlite {
         after: u32,
         limit: u32,
     ) -> Result<Option<(Vec<Part>, u32)>, CatalogError> {
-        self.readers.snapshot(|conn| object_parts(conn, manifest, after, limit))
+        self.snapshot(|conn| object_parts(conn, manifest, after, limit)).await
     }
 }
 

@@ -130,7 +130,7 @@ impl Sqlite {
         opening.await.unwrap_or_else(|error| Err(database(&path, error)))
     }
 
-    /// A catalog in memory, gone when it is dropped: for tests and the simulation.
+    /// A catalog in memory, gone when it is dropped: for tests.
     ///
     /// # Errors
     /// Where SQLite has no memory.
@@ -143,13 +143,38 @@ impl Sqlite {
     /// # Errors
     /// Where SQLite has no memory.
     pub fn in_memory_with(options: Options) -> Result<Self, OpenError> {
-        let path = Path::new(":memory:");
-        let fail = |error: rusqlite::Error| database(path, error);
+        MemoryFile::new(options.deployment)?.open_with(options)
+    }
+}
+
+/// What is a file to a catalog on disk: in memory, it outlives the processes that open it one after the other.
+/// For the simulation.
+#[derive(Debug, Clone)]
+pub struct MemoryFile {
+    conn: Arc<Mutex<Connection>>,
+}
+
+impl MemoryFile {
+    /// A new catalog of this deployment.
+    ///
+    /// # Errors
+    /// Where SQLite has no memory.
+    pub fn new(deployment: DeploymentId) -> Result<Self, OpenError> {
+        let fail = |error: rusqlite::Error| database(Path::new(":memory:"), error);
         let mut conn = Connection::open_in_memory().map_err(fail)?;
-        fill(&mut conn, options.deployment).map_err(fail)?;
+        fill(&mut conn, deployment).map_err(fail)?;
         prepare(&conn).map_err(fail)?;
-        let conn = Arc::new(Mutex::new(conn));
-        assemble(Arc::clone(&conn), Readers::Memory(conn), options).map_err(|error| database(path, error))
+        Ok(Self { conn: Arc::new(Mutex::new(conn)) })
+    }
+
+    /// Opens it, with options as far as they concern memory. Whoever had it open before has to be gone.
+    ///
+    /// # Errors
+    /// Where what it holds cannot be read.
+    pub fn open_with(&self, options: Options) -> Result<Sqlite, OpenError> {
+        let readers = Readers::Memory(Arc::clone(&self.conn));
+        assemble(Arc::clone(&self.conn), readers, options)
+            .map_err(|error| database(Path::new(":memory:"), error))
     }
 }
 

@@ -1,6 +1,7 @@
 //! The end of bytes: doomed replicas are given out and settled, manifests dissolve, records expire.
 
 use async_trait::async_trait;
+use runtime::mutation;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use types::{BlobId, ChangeId, ManifestId, ReplicaId, Timestamp};
 
@@ -19,7 +20,7 @@ impl Reaping for Sqlite {
         now: Timestamp,
         limit: u32,
     ) -> Result<Vec<Doomed>, CatalogError> {
-        self.readers.snapshot(|conn| claim_doomed(conn, backends, horizon, now, limit))
+        self.snapshot(|conn| claim_doomed(conn, backends, horizon, now, limit)).await
     }
 
     async fn settle_doomed(&self, change: ChangeId, settled: Vec<Settled>) -> Result<(), CatalogError> {
@@ -27,7 +28,7 @@ impl Reaping for Sqlite {
     }
 
     async fn next_doomed(&self, backends: &[BackendId]) -> Result<Option<Timestamp>, CatalogError> {
-        self.readers.read(|conn| next_doomed(conn, backends))
+        self.read(|conn| next_doomed(conn, backends)).await
     }
 
     async fn dissolve_manifests(
@@ -66,6 +67,8 @@ fn claim_doomed(
     now: Timestamp,
     limit: u32,
 ) -> Result<Vec<Doomed>, CatalogError> {
+    let horizon = if mutation::is_on("claim.horizon") { u64::MAX } else { horizon };
+    let now = if mutation::is_on("claim.due") { Timestamp::from_millis(u64::MAX) } else { now };
     // Two walks, so that neither what waits for its turn nor what waits for a reader is stepped over.
     let mut at_once = stmt(
         conn,
@@ -152,7 +155,9 @@ pub(super) fn settle_gone(
         .optional()?;
     if let Some((blob, backend, charged)) = gone {
         let sums = Sums { charged: -charged, replicas_live: 0, replicas_doomed: -1, doomed_bytes: -charged };
-        tx.add_sums(backend, sums);
+        if !mutation::is_on("settled.released") {
+            tx.add_sums(backend, sums);
+        }
         replicas::forget_blob(tx, blob)?;
         entry.push(Item::Gone { replica });
     }
@@ -196,6 +201,7 @@ fn dissolve_manifests(
 }
 
 fn next_dissolving(tx: &Tx<'_>, horizon: u64) -> Result<Option<ManifestId>, CatalogError> {
+    let horizon = if mutation::is_on("dissolve.horizon") { u64::MAX } else { horizon };
     Ok(tx
         .stmt(
             "SELECT manifest FROM manifests INDEXED BY manifests_dissolving \
@@ -234,11 +240,12 @@ fn mark_suspect(
     if journal::find(tx, change)?.is_some() {
         return Ok(());
     }
+    const GUARDED: &str = "UPDATE replicas SET state = 2, last_error = ?2 WHERE replica = ?1 AND state = 1 \
+         RETURNING blob, backend";
+    const UNGUARDED: &str =
+        "UPDATE replicas SET state = 2, last_error = ?2 WHERE replica = ?1 RETURNING blob, backend";
     let marked: Option<([u8; 16], i64)> = tx
-        .stmt(
-            "UPDATE replicas SET state = 2, last_error = ?2 WHERE replica = ?1 AND state = 1 \
-             RETURNING blob, backend",
-        )?
+        .stmt(if mutation::is_on("suspect.live") { UNGUARDED } else { GUARDED })?
         .query_row(params![replica.to_bytes(), why], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
     let Some((blob, backend)) = marked else {

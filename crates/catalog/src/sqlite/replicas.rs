@@ -1,5 +1,6 @@
 //! Rows of the ledger: charged when they come, doomed, and gone with their charge.
 
+use runtime::mutation;
 use rusqlite::{OptionalExtension, Row, params};
 use types::{BlobId, BootId, ReplicaId, Timestamp};
 
@@ -14,10 +15,12 @@ pub(super) const AT_ONCE: i64 = 0;
 /// Charges a target to its backend, where the quota, and at last a number of 63 bits, has room. One that
 /// drains has none.
 pub(super) fn charge(tx: &Tx<'_>, target: &Target) -> Result<bool, CatalogError> {
+    let quota = target.quota.filter(|_| !mutation::is_on("charge.quota"));
+    let charge = if mutation::is_on("charge.charged") { 0 } else { target.charge };
     let changed = tx.execute(
         "UPDATE backends SET charged = charged + ?2 WHERE id = ?1 AND charged <= 9223372036854775807 - ?2 \
          AND (?3 IS NULL OR charged + ?2 <= ?3) AND drain_since IS NULL",
-        params![target.backend.0, int(target.charge), target.quota.map(int)],
+        params![target.backend.0, int(charge), quota.map(int)],
     )?;
     Ok(changed == 1)
 }
@@ -148,7 +151,9 @@ fn forget_unsent(
         })
         .optional()?;
     if let Some((blob, backend, charged)) = found {
-        tx.add_sums(backend, Sums { charged: -charged, ..Sums::default() });
+        if !mutation::is_on("unsent.released") {
+            tx.add_sums(backend, Sums { charged: -charged, ..Sums::default() });
+        }
         entry.push(Item::Gone { replica });
         forget_blob(tx, blob)?;
     }
@@ -178,8 +183,31 @@ pub(super) fn doom_all_of(tx: &mut Tx<'_>, owner: BootId, at: Timestamp) -> Resu
         .query_map(params![owner.to_bytes()], |row| Ok((Charged::read(row)?, row.get(3)?)))?
         .collect::<rusqlite::Result<_>>()?;
     for (row, late_ms) in found {
-        let due = millis(at).saturating_add(late_ms);
+        let waits = !mutation::is_on("boot.late-arrival");
+        let due = if waits { millis(at).saturating_add(late_ms) } else { AT_ONCE };
         doom(tx, row, rows::WRITING, due, &mut Entry::new())?;
+    }
+    Ok(())
+}
+
+/// The longest wait before a delete that failed is tried again, as far as a new process believes an old one's clock.
+const RETRY_MS_MAX: i64 = 3_600_000;
+
+/// A new process cannot know how wrong the clock was by which the one before said until when bytes may arrive: who
+/// waits for that waits the whole bound anew, and nobody waits for a time that only a wrong clock can have meant.
+pub(super) fn wait_anew(tx: &Tx<'_>, at: Timestamp) -> Result<(), CatalogError> {
+    let backends: Vec<i64> = tx
+        .stmt("SELECT id FROM backends ORDER BY id")?
+        .query_map([], |row| row.get(0))?
+        .collect::<rusqlite::Result<_>>()?;
+    for backend in backends {
+        tx.execute(
+            "UPDATE replicas INDEXED BY replicas_doomed SET next_attempt = CASE WHEN attempts > 0 \
+             THEN MIN(next_attempt, ?2 + ?3) \
+             ELSE ?2 + (SELECT late_arrival_ms FROM backends WHERE id = ?1) END \
+             WHERE state = 3 AND backend = ?1 AND next_attempt > 0",
+            params![backend, millis(at), RETRY_MS_MAX],
+        )?;
     }
     Ok(())
 }

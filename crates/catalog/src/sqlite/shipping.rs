@@ -36,7 +36,7 @@ impl Shipping for Sqlite {
     }
 
     async fn names(&self) -> Result<Names, CatalogError> {
-        self.readers.snapshot(names)
+        self.snapshot(names).await
     }
 
     async fn snapshot_page(
@@ -48,7 +48,7 @@ impl Shipping for Sqlite {
     }
 
     async fn limits_closed(&self) -> Result<Option<Timestamp>, CatalogError> {
-        self.readers.read(limits::closed_until)
+        self.read(limits::closed_until).await
     }
 
     async fn open_limits(&self) -> Result<(), CatalogError> {

@@ -7,8 +7,8 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
 
+use runtime::{Server, mutation, simulation};
 use rusqlite::{CachedStatement, Connection, Params, params};
 use tokio::sync::{mpsc, oneshot};
 use types::BootId;
@@ -25,10 +25,13 @@ const BATCH_ROWS_MAX: u64 = 20_000;
 /// What is done when a commit failed in a way that leaves the disk's content unknown.
 pub(super) type OnFatal = Arc<dyn Fn(&str) + Send + Sync>;
 
+/// Jobs on their way to the writer.
+type Jobs = mpsc::Receiver<Box<dyn Job>>;
+
 /// The way to the writer thread.
 pub(super) struct Writer {
     queue: Option<mpsc::Sender<Box<dyn Job>>>,
-    thread: Option<JoinHandle<()>>,
+    thread: Option<Server>,
 }
 
 impl Writer {
@@ -41,8 +44,8 @@ impl Writer {
         let counters = Counters::load(&conn.lock().unwrap_or_else(PoisonError::into_inner))?;
         horizon.store(counters.doomed_seq, Ordering::Release);
         let (queue, jobs) = mpsc::channel(QUEUED_JOBS_MAX);
-        let mut thread = WriterThread { conn, counters, horizon, on_fatal, jobs, broken: None };
-        let thread = runtime::spawn_thread("catalog-writer", move || thread.run());
+        let mut thread = WriterThread { conn, counters, horizon, on_fatal, broken: None };
+        let thread = runtime::serve("catalog-writer", jobs, move |first, jobs| thread.serve(first, jobs));
         Ok(Self { queue: Some(queue), thread: Some(thread) })
     }
 
@@ -53,13 +56,23 @@ impl Writer {
         T: Send + 'static,
         F: FnOnce(&mut Tx<'_>) -> Result<T, CatalogError> + Send + 'static,
     {
+        simulation::point("catalog.write").await;
+        if simulation::refuses() {
+            return Err(CatalogError::Unavailable("a simulation let it not happen".to_owned()));
+        }
         let (reply, answer) = oneshot::channel();
         let job = Box::new(Work { work: Some(work), result: None, reply });
         let queue = self.queue.as_ref().expect("the queue is there until the drop");
         if queue.send(job).await.is_err() {
             return Err(CatalogError::Unavailable("the writer has ended".to_owned()));
         }
-        answer.await.unwrap_or_else(|_| Err(CatalogError::Unknown("the writer ended".to_owned())))
+        let answer =
+            answer.await.unwrap_or_else(|_| Err(CatalogError::Unknown("the writer ended".to_owned())));
+        simulation::point("catalog.written").await;
+        if simulation::loses_answer() {
+            return Err(CatalogError::Unknown("a simulation lost it".to_owned()));
+        }
+        answer
     }
 }
 
@@ -145,14 +158,18 @@ impl Tx<'_> {
         let alive = self
             .stmt("SELECT 1 FROM instances WHERE boot = ?1 AND alive = 1")?
             .exists(params![owner.to_bytes()])?;
-        if alive { Ok(()) } else { Err(Refusal::Changed("the owner").into()) }
+        if alive || mutation::is_on("owner.alive") {
+            Ok(())
+        } else {
+            Err(Refusal::Changed("the owner").into())
+        }
     }
 
     fn flush_sums(&mut self) -> Result<(), CatalogError> {
         const SQL: &str = "UPDATE backends SET charged = charged + ?2, replicas_live = replicas_live + ?3, \
              replicas_doomed = replicas_doomed + ?4, doomed_bytes = doomed_bytes + ?5 WHERE id = ?1";
         for (backend, sums) in std::mem::take(&mut self.sums) {
-            if sums == Sums::default() {
+            if sums == Sums::default() || mutation::is_on("sums.flushed") {
                 continue;
             }
             let changes =
@@ -243,31 +260,28 @@ struct WriterThread {
     counters: Counters,
     horizon: Arc<AtomicU64>,
     on_fatal: OnFatal,
-    jobs: mpsc::Receiver<Box<dyn Job>>,
     /// Why nothing is written any more.
     broken: Option<String>,
 }
 
 impl WriterThread {
-    fn run(&mut self) {
-        while let Some(first) = self.jobs.blocking_recv() {
-            if let Some(why) = &self.broken {
-                first.answer(Some(CatalogError::Unavailable(why.clone())));
-                continue;
-            }
-            let conn = Arc::clone(&self.conn);
-            let conn = conn.lock().unwrap_or_else(PoisonError::into_inner);
-            let mut done = Vec::new();
-            let ended = self.batch(&conn, first, &mut done);
-            if ended.is_err() && !conn.is_autocommit() {
-                // What cannot be rolled back is rolled back when the connection closes.
-                let _ = conn.execute_batch("ROLLBACK");
-            }
-            drop(conn);
-            let error = ended.err().map(|error| self.explain(&error));
-            for job in done {
-                job.answer(error.as_ref().map(Failed::to_error));
-            }
+    /// Carries out a job, together with those that wait behind it.
+    fn serve(&mut self, first: Box<dyn Job>, jobs: &mut Jobs) {
+        if let Some(why) = &self.broken {
+            return first.answer(Some(CatalogError::Unavailable(why.clone())));
+        }
+        let conn = Arc::clone(&self.conn);
+        let conn = conn.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut done = Vec::new();
+        let ended = self.batch(&conn, first, jobs, &mut done);
+        if ended.is_err() && !conn.is_autocommit() {
+            // What cannot be rolled back is rolled back when the connection closes.
+            let _ = conn.execute_batch("ROLLBACK");
+        }
+        drop(conn);
+        let error = ended.err().map(|error| self.explain(&error));
+        for job in done {
+            job.answer(error.as_ref().map(Failed::to_error));
         }
     }
 
@@ -276,6 +290,7 @@ impl WriterThread {
         &mut self,
         conn: &Connection,
         first: Box<dyn Job>,
+        jobs: &mut Jobs,
         done: &mut Vec<Box<dyn Job>>,
     ) -> Result<(), Ended> {
         (self.counters.dooms, self.counters.dirty) = (false, false);
@@ -292,16 +307,18 @@ impl WriterThread {
             ran.map_err(Ended::Early)?;
             let rows = conn.total_changes() - rows_before;
             if done.len() < BATCH_JOBS_MAX && rows < BATCH_ROWS_MAX {
-                next = self.jobs.try_recv().ok();
+                next = jobs.try_recv().ok();
             }
         }
-        if self.counters.dirty {
+        if self.counters.dirty && !mutation::is_on("counters.saved") {
             self.counters.save(conn).map_err(Ended::Early)?;
         }
         let commit = stmt(conn, "COMMIT").and_then(|mut commit| commit.execute([]));
         commit.map_err(Ended::InCommit)?;
         // Before anyone is answered: who reads afterwards notes at least this number.
-        self.horizon.store(self.counters.doomed_seq, Ordering::Release);
+        if !mutation::is_on("horizon.published") {
+            self.horizon.store(self.counters.doomed_seq, Ordering::Release);
+        }
         Ok(())
     }
 
@@ -316,7 +333,7 @@ impl WriterThread {
                 Some("the transaction was rolled back; is the disk full?".to_owned()),
             ));
         }
-        if !keep {
+        if !keep && !mutation::is_on("job.rolled-back") {
             stmt(conn, "ROLLBACK TO job")?.execute([])?;
         }
         stmt(conn, "RELEASE job")?.execute([])?;

@@ -1,6 +1,7 @@
 //! Writes of objects: reserve, let go, commit.
 
 use async_trait::async_trait;
+use runtime::mutation;
 use rusqlite::{OptionalExtension, params};
 use types::{BootId, ChangeId, ETag, ObjectKey};
 
@@ -51,14 +52,15 @@ impl Writes for Sqlite {
 
 fn reserve(tx: &mut Tx<'_>, request: Reserve) -> Result<Vec<Target>, CatalogError> {
     tx.check_alive(request.owner)?;
-    check_purpose(tx, &request.purpose)?;
     let inserted = tx.execute(
         "INSERT OR IGNORE INTO blobs (blob, size, refs, wanted, replicas_live) VALUES (?1, ?2, 0, ?3, 0)",
         params![request.blob.to_bytes(), int(request.size), request.wanted],
     )?;
-    if inserted == 0 {
+    if inserted == 0 && !mutation::is_on("reserve.repeated") {
+        // Before the precondition is looked at: it held then.
         return repeated_reserve(tx, request);
     }
+    check_purpose(tx, &request.purpose)?;
     let mut taken: Vec<Target> = Vec::new();
     for target in request.targets {
         if taken.len() >= usize::try_from(request.wanted).unwrap_or(usize::MAX) {
@@ -138,7 +140,9 @@ fn commit_put(tx: &mut Tx<'_>, commit: CommitPut) -> Result<Committed, CatalogEr
     tx.check_alive(commit.owner)?;
     let mut entry = Entry::new();
     let present = find_present(tx, commit.bucket, &commit.key)?;
-    if let Err(refusal) = check(&commit.precondition, present.as_ref()) {
+    if let Err(refusal) = check(&commit.precondition, present.as_ref())
+        && !mutation::is_on("commit.precondition")
+    {
         let won = present.is_some_and(|present| present.is_of_same_call(&refusal, &commit.state));
         if !won {
             return Err(refusal.into());
@@ -166,7 +170,7 @@ pub(super) fn replace(
     let sequence = tx.next_sequence();
     let object = Object { revision: sequence, ..object };
     store(tx, &object)?;
-    if let Some(content) = replaced {
+    if let Some(content) = replaced.filter(|_| !mutation::is_on("replace.drops")) {
         content::drop_ref(tx, content, &mut entry)?;
     }
     let mut entry: Entry<'_> = entry;

@@ -42,7 +42,7 @@ const CASES: &[Case] = cases! {
     strays: a_stray_is_charged_and_waits, a_row_that_came_meanwhile_makes_no_stray, a_stray_becomes_an_object, a_stray_of_a_living_blob_is_no_replica_of_it;
     instances: instances_live_side_by_side, a_heart_that_beats_is_not_declared_dead, the_dead_stay_dead_and_others_live_on;
     limits: grants_add_up_to_the_limit_and_no_further, less_than_the_least_is_nothing, clients_leave_what_is_kept, a_grant_asked_for_again_is_granted_once, what_later_periods_got_counts, what_is_handed_back_can_be_granted_again, nobody_keeps_more_than_was_granted, what_the_dead_were_granted_is_lost, no_race_exceeds_a_limit;
-    repeats: every_change_happens_once, lost_answers_lose_nothing;
+    repeats: every_change_happens_once, a_reservation_is_given_again_whatever_became_of_its_condition, lost_answers_lose_nothing;
 };
 
 /// Runs every case on a catalog of its own, which `make` makes empty; the books are proved after each.

@@ -5,10 +5,10 @@ use std::future::Future;
 use std::sync::Arc;
 
 use super::faults::LosesAnswers;
-use super::world::{World, key, now, state};
+use super::world::{World, etag, key, now, state};
 use crate::{
-    AbortUpload, Catalog, CatalogError, CopyPart, ListPage, ReplicaRow, SetTags, Settled, SettledOutcome,
-    Totals,
+    AbortUpload, Catalog, CatalogError, CopyPart, ListPage, MatchTags, Precondition, ReplicaRow, Reserve,
+    SetTags, Settled, SettledOutcome, Target, Totals,
 };
 
 /// All that can be seen of a world from outside.
@@ -107,10 +107,10 @@ pub(super) async fn lost_answers_lose_nothing(w: World) {
     let mut sizes = Vec::new();
     for size in 1..20 {
         let name = format!("k{}", size % 7);
-        let purpose = w.object_request(&key(&name), size, crate::Precondition::default());
+        let purpose = w.object_request(&key(&name), size, Precondition::default());
         let blob = w.ids.blob();
         let targets = vec![w.target(blob, 0, size, None), w.target(blob, 1, size, None)];
-        let reserve = crate::Reserve { blob, owner: w.boot, size, purpose, targets, wanted: 2, least: 2 };
+        let reserve = Reserve { blob, owner: w.boot, size, purpose, targets, wanted: 2, least: 2 };
         let targets = insist(|| lossy.reserve(reserve.clone())).await;
         let put = w.put_of(&key(&name), &[super::world::Reserved { blob, size, targets }], state(size));
         let made = insist(|| lossy.commit_put(put.clone())).await;
@@ -124,4 +124,30 @@ pub(super) async fn lost_answers_lose_nothing(w: World) {
     let answers = insist(|| lossy.delete_objects(delete.clone())).await;
     assert!(answers.iter().all(|answer| *answer == Ok(true)), "{answers:?}");
     w.nothing_is_left().await;
+}
+
+pub(super) async fn a_reservation_is_given_again_whatever_became_of_its_condition(w: World) {
+    w.put("k", 1).await;
+    let held = w.catalog.replicas(None, 1).await.unwrap().remove(0);
+    let blob = w.ids.blob();
+    let if_match = Precondition { if_match: Some(MatchTags::Tags(vec![etag(1)])), if_none_match: None };
+    let reserve = Reserve {
+        blob,
+        owner: w.boot,
+        size: 7,
+        purpose: w.object_request(&key("k"), 7, if_match),
+        targets: vec![w.target(blob, 0, 7, None)],
+        wanted: 1,
+        least: 1,
+    };
+    let replicas = |taken: Vec<Target>| taken.iter().map(|target| target.replica).collect::<Vec<_>>();
+    let first = w.catalog.reserve(reserve.clone()).await.unwrap();
+    let place = w.target(held.blob, 2, 1, None);
+    let moving = w.catalog.reserve_move(held.blob, w.boot, vec![place.clone()]).await.unwrap();
+    // Who asked got no answer; meanwhile the object is gone.
+    w.delete(&["k"]).await;
+    let again = w.catalog.reserve(reserve).await.unwrap();
+    assert_eq!(replicas(first), replicas(again));
+    let moving_again = w.catalog.reserve_move(held.blob, w.boot, vec![place]).await.unwrap();
+    assert_eq!(replicas(Vec::from_iter(moving)), replicas(Vec::from_iter(moving_again)));
 }

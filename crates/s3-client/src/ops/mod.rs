@@ -5,7 +5,9 @@ mod copy;
 mod delete;
 mod get;
 mod list;
+mod multipart;
 mod put;
 
 pub use get::Object;
+pub use multipart::{OpenUpload, StoredPart, UploadPart};
 pub use put::{PutObject, Stored};

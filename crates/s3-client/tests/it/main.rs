@@ -4,5 +4,6 @@
 
 mod common;
 mod faults;
+mod multipart;
 mod servers;
 mod tls;

@@ -1,0 +1,141 @@
+//! The laws of a run, and the proof of what is left when all is quiet.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use catalog::{Catalog, ReplicaRow, ReplicaState};
+use types::BlobId;
+
+use crate::provider::Provider;
+use crate::world::World;
+
+/// What a run can break.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Law {
+    /// What was acknowledged is there, byte for byte.
+    Durable,
+    /// Clients see one history of each key.
+    OldOrNew,
+    /// A path gets one put.
+    OnePut,
+    /// A provider never holds more than the quota.
+    Quota,
+    /// The ledger is what lies on the providers.
+    NothingForgotten,
+    /// What was begun or doomed comes to an end.
+    Settled,
+    /// Memory stays within its budget, and no queue is left over.
+    Bounded,
+    /// What is asked is answered in bounded time, and works when all is well.
+    Answered,
+    /// Nothing is deleted that a reader holds.
+    ReadersFirst,
+    /// A replica is doubted only with a reason.
+    Suspicion,
+    /// The catalog's books are right.
+    Books,
+}
+
+/// A law that was broken.
+#[derive(Debug, Clone)]
+pub struct Violation {
+    /// Which.
+    pub law: Law,
+    /// How.
+    pub what: String,
+}
+
+/// Judges what is left once nothing happens any more.
+pub(crate) async fn judge_quiet(world: &World, catalog: &dyn Catalog, providers: &[Arc<Provider>]) {
+    for line in catalog.audit().await.unwrap() {
+        world.violate(Law::Books, line);
+    }
+    let rows = catalog.replicas(None, u32::MAX).await.unwrap();
+    for (index, provider) in providers.iter().enumerate() {
+        let of_this = rows.iter().filter(|row| row.backend.0 == provider.number());
+        judge_ledger(world, provider, of_this.collect());
+        judge_charge(world, catalog, provider, index).await;
+    }
+}
+
+/// The rows of a backend are what lies there.
+fn judge_ledger(world: &World, provider: &Provider, rows: Vec<&ReplicaRow>) {
+    let name = provider.name_text();
+    let stored = provider.stored();
+    let mut named = BTreeSet::new();
+    for row in rows {
+        named.insert(row.path.as_str().to_owned());
+        let there = stored.contains_key(row.path.as_str());
+        match row.state {
+            ReplicaState::Live if !there && !provider.was_harmed(row.path.as_str()) => world.violate(
+                Law::Durable,
+                format!("replica {} is live and nothing lies at {} on {name}", row.replica, row.path),
+            ),
+            ReplicaState::Suspect if !provider.was_doubtful(row.path.as_str()) => world.violate(
+                Law::Suspicion,
+                format!("replica {} at {} on {name} is suspect for no reason", row.replica, row.path),
+            ),
+            ReplicaState::Live | ReplicaState::Suspect => {}
+            // Where deletes free nothing, a doomed replica stays charged until the operator acts.
+            ReplicaState::Doomed if provider.hides() => {}
+            state => world.violate(
+                Law::Settled,
+                format!("replica {} at {} on {name} is {state:?} for ever", row.replica, row.path),
+            ),
+        }
+    }
+    for path in stored.keys().filter(|path| !path.starts_with(".s3-orchestrator/")) {
+        if !named.contains(path.as_str()) {
+            world.violate(Law::NothingForgotten, format!("{path} lies on {name} and no row names it"));
+        }
+    }
+}
+
+/// A backend is charged for what it bills, no less.
+async fn judge_charge(world: &World, catalog: &dyn Catalog, provider: &Provider, index: usize) {
+    let charged = catalog.charged().await.unwrap();
+    let charged = charged.iter().find(|(id, ..)| id.0 == provider.number()).map_or(0, |(.., bytes)| *bytes);
+    let billed = provider.billed();
+    let lost = provider.harmed_bytes();
+    if charged < billed {
+        world.violate(
+            Law::Quota,
+            format!("backend {index} bills {billed} bytes and is charged for {charged}"),
+        );
+    } else if charged > billed + lost && !provider.hides() {
+        let what = format!("backend {index} is charged for {charged} bytes and bills {billed}");
+        world.violate(Law::Settled, what);
+    }
+}
+
+/// Which replicas of a blob are intact, for those that do harm: the last one is nobody's to take.
+pub(crate) fn intact_replicas(
+    rows: &[ReplicaRow],
+    providers: &[Arc<Provider>],
+) -> BTreeMap<BlobId, Vec<(usize, String)>> {
+    let mut intact: BTreeMap<BlobId, Vec<(usize, String)>> = BTreeMap::new();
+    for row in rows.iter().filter(|row| row.state == ReplicaState::Live) {
+        let Some(index) = providers.iter().position(|provider| provider.number() == row.backend.0) else {
+            continue;
+        };
+        let path = row.path.as_str();
+        if !providers[index].was_harmed(path) && providers[index].stored().contains_key(path) {
+            intact.entry(row.blob).or_default().push((index, path.to_owned()));
+        }
+    }
+    intact
+}
+
+/// What an object's bytes should be, and are.
+pub(crate) fn same_bytes(world: &World, what: &str, expected: &Bytes, found: &Bytes) {
+    if expected == found {
+        return;
+    }
+    let differs = expected.iter().zip(found.iter()).position(|(a, b)| a != b);
+    let at = differs.unwrap_or_else(|| expected.len().min(found.len()));
+    world.violate(
+        Law::Durable,
+        format!("{what}: {} bytes instead of {}, different from byte {at} on", found.len(), expected.len()),
+    );
+}

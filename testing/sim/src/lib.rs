@@ -1,0 +1,31 @@
+//! The simulation: the product's engine, reaper and catalog in a world that a seed decides.
+//!
+//! A [`Plan`] is drawn from a seed: backends and how badly they behave, what clients do, when the process is
+//! killed. A [`Simulation`] carries it out on one thread, with a paused clock, every task held up at random at the
+//! points of `runtime::simulation`, so that a seed replays exactly. What clients were told is written down and
+//! judged afterwards ([`history`]), and so is what lies on the providers ([`laws`]): they keep their own truth.
+//!
+//! `docs/simulation.md` says what is modelled, what is not, and how to read a seed that fails.
+
+#![expect(clippy::unwrap_used, reason = "a simulation fails by panicking")]
+
+mod body;
+mod client;
+mod cuts;
+mod fault;
+pub mod history;
+mod laws;
+mod plan;
+mod process;
+mod provider;
+mod shrink;
+mod simulation;
+mod upload;
+mod world;
+
+pub use cuts::{Cut, Cuts};
+pub use fault::Fault;
+pub use laws::{Law, Violation};
+pub use plan::{Ask, BackendPlan, Crash, Event, Op, PartPlan, Plan, UploadEnd, Verb, Window};
+pub use shrink::shrink;
+pub use simulation::{Outcome, Simulation};

@@ -1,0 +1,180 @@
+//! One life of the product's process: an engine with its workers on the catalog that the lives share.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use backend::{Backend, Retry, RetryOptions, Timeout, TimeoutOptions};
+use catalog::sqlite::{MemoryFile, Options, Sqlite};
+use catalog::{BackendSpec, Catalog, Deployment};
+use engine::{Bucket, Engine, Parts, Place, Settings, Strategy};
+use format::PathGrammar;
+use futures::FutureExt;
+use runtime::{Chance, Clock, Ids, Shutdown, Supervisor, Task};
+use tokio::sync::oneshot;
+use types::{BucketName, Timestamp};
+
+use crate::Law;
+use crate::provider::{Provider, SimBackend};
+use crate::world::{World, locked};
+
+/// When the simulated time begins.
+const EPOCH_MS: u64 = 1_760_000_000_000;
+
+/// A running process.
+pub(crate) struct Process {
+    world: Arc<World>,
+    pub(crate) engine: Engine,
+    pub(crate) catalog: Arc<Sqlite>,
+    pub(crate) clock: Clock,
+    pub(crate) bucket: Bucket,
+    requests: Mutex<BTreeMap<u64, Task<()>>>,
+    next: AtomicU64,
+    workers: Mutex<Option<Supervisor>>,
+}
+
+/// Nobody answered: the process is not there, or went away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Broken;
+
+impl Process {
+    /// Starts on what the one before left. `life` numbers the starts.
+    pub(crate) async fn start(
+        world: &Arc<World>,
+        file: &MemoryFile,
+        providers: &[Arc<Provider>],
+        (life, skew_ms): (u64, i64),
+    ) -> Self {
+        let true_now = Timestamp::from_millis(EPOCH_MS).plus(Duration::from_millis(world.now_ms()));
+        let clock = Clock::simulated(true_now);
+        clock.set_skew_ms(skew_ms);
+        let chance = Chance::seeded(world.plan.seed.wrapping_mul(0x9e37_79b9) ^ (life << 40));
+        let ids = Ids::new(clock.steady(), chance.clone());
+        let options = Options { clock: clock.clone(), ..Options::default() };
+        let catalog = Arc::new(file.open_with(options).unwrap());
+        let boot = ids.boot();
+        // A start goes on until the catalog answers.
+        let specs: Vec<BackendSpec> = world.plan.backends.iter().zip(providers).map(spec).collect();
+        let backend_ids = until_answered(|| catalog.sync_backends(&specs)).await;
+        until_answered(|| catalog.begin_boot(boot, clock.now())).await;
+        let name = [BucketName::parse("bucket").unwrap()];
+        let buckets = until_answered(|| catalog.sync_buckets(&name, clock.now())).await;
+        let [name] = name;
+        let place = |(provider, id): (&Arc<Provider>, catalog::BackendId)| {
+            provider.set_number(id.0);
+            Place {
+                id,
+                backend: decorated(provider, &chance),
+                grammar: PathGrammar::new(""),
+                quota: provider.quota(),
+                object_bytes_max: None,
+            }
+        };
+        let engine = Engine::new(Parts {
+            catalog: Arc::clone(&catalog) as Arc<dyn Catalog>,
+            places: providers.iter().zip(backend_ids).map(place).collect(),
+            boot,
+            settings: settings(world),
+            clock: clock.clone(),
+            ids,
+        });
+        let mut supervisor = Supervisor::new(clock.clone(), chance, Shutdown::new());
+        workers::start(&mut supervisor, &engine);
+        Self {
+            world: Arc::clone(world),
+            engine,
+            catalog,
+            clock,
+            bucket: Bucket { id: buckets[0], name },
+            requests: Mutex::default(),
+            next: AtomicU64::new(0),
+            workers: Mutex::new(Some(supervisor)),
+        }
+    }
+
+    /// Lets a request run in the process. Dropping this is a client that goes away; when the process dies first,
+    /// nobody answers.
+    pub(crate) async fn request<T, F>(self: &Arc<Self>, work: F) -> Result<T, Broken>
+    where
+        T: Send + 'static,
+        F: Future<Output = T> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let world = Arc::clone(&self.world);
+        let task = runtime::spawn(async move {
+            match AssertUnwindSafe(work).catch_unwind().await {
+                // The client may be gone.
+                Ok(answer) => drop(reply.send(answer)),
+                Err(_) => world.violate(Law::Answered, "a request panicked"),
+            }
+        });
+        locked(&self.requests).insert(number, task);
+        let _connection = Connection { process: Arc::clone(self), number };
+        answer.await.map_err(|_| Broken)
+    }
+
+    /// Ends everything where it stands.
+    pub(crate) fn kill(&self) {
+        let requests = std::mem::take(&mut *locked(&self.requests));
+        let workers = locked(&self.workers).take();
+        drop((requests, workers));
+    }
+}
+
+/// A client's connection: the request ends with it.
+struct Connection {
+    process: Arc<Process>,
+    number: u64,
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        let task = locked(&self.process.requests).remove(&self.number);
+        drop(task);
+    }
+}
+
+fn spec((plan, provider): (&crate::BackendPlan, &Arc<Provider>)) -> BackendSpec {
+    BackendSpec { name: provider.name().clone(), late_arrival_ms: plan.late_ms }
+}
+
+/// As the product decorates its drivers, with times of a small world.
+fn decorated(provider: &Arc<Provider>, chance: &Chance) -> Arc<dyn Backend> {
+    let driver = Arc::new(SimBackend::new(provider));
+    let options =
+        TimeoutOptions { answer: Duration::from_secs(4), stall: Duration::from_secs(4), rate_bytes_min: 0 };
+    let bounded = Arc::new(Timeout::new(driver, options));
+    Arc::new(Retry::new(bounded, RetryOptions::default(), chance.clone()))
+}
+
+fn settings(world: &World) -> Settings {
+    let plan = &world.plan;
+    Settings {
+        strategy: if plan.spread { Strategy::Spread } else { Strategy::Pack },
+        factor: plan.factor,
+        ack_replicas: plan.ack_replicas,
+        window_bytes: plan.window_bytes,
+        memory_budget_bytes: plan.budget_bytes,
+        stall_timeout: Duration::from_secs(2),
+        part_bytes_min: 1,
+        ..Settings::default()
+    }
+}
+
+/// Asks again while the answer gets lost.
+async fn until_answered<T, F>(mut ask: impl FnMut() -> F) -> T
+where
+    F: Future<Output = Result<T, catalog::CatalogError>>,
+{
+    loop {
+        match ask().await {
+            Ok(answer) => return answer,
+            Err(catalog::CatalogError::Unknown(_) | catalog::CatalogError::Unavailable(_)) => {}
+            Err(error) => panic!("a process cannot start: {error}"),
+        }
+    }
+}

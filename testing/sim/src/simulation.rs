@@ -1,0 +1,331 @@
+//! One run: the world is set up, clients do what they do, the process dies and comes back, and in the end, when all
+//! is quiet, everything is judged.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use catalog::sqlite::MemoryFile;
+use catalog::{Ledger, ReplicaState};
+use engine::Engine;
+use runtime::simulation::{Director, Pause};
+use runtime::{Chance, Task};
+use types::{BackendName, DeploymentId, Timestamp};
+
+use crate::body::CHUNK_BYTES_MAX;
+use crate::client::Client;
+use crate::history::{self, Verdict};
+use crate::laws::{self, Law, Violation};
+use crate::process::Process;
+use crate::provider::Provider;
+use crate::world::{World, locked};
+use crate::{Event, Fault, Plan};
+
+/// No client takes longer than this for all that it does.
+const CLIENTS_END_WITHIN: Duration = Duration::from_secs(3 * 3600);
+/// After the last fault it is quiet within this time: the longest wait between two deletes, twice.
+const QUIET_WITHIN: Duration = Duration::from_secs(3 * 3600);
+
+/// A run to be.
+pub struct Simulation {
+    world: Arc<World>,
+}
+
+/// What came of a run.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// The hash of everything that happened: equal for equal runs.
+    pub hash: u64,
+    /// What was broken.
+    pub violations: Vec<Violation>,
+    /// How often each fault really happened.
+    pub counts: BTreeMap<Fault, u64>,
+    /// Everything that happened, where it was asked for.
+    pub lines: Vec<String>,
+    /// Calls of clients that are in the history.
+    pub calls: usize,
+    /// Keys whose history was too long to be judged.
+    pub unjudged: usize,
+}
+
+/// What outlives a process.
+struct Ground {
+    world: Arc<World>,
+    file: MemoryFile,
+    providers: Vec<Arc<Provider>>,
+    process: Mutex<Option<Arc<Process>>>,
+}
+
+/// The process that runs now.
+#[derive(Clone)]
+pub(crate) struct Site(Arc<Ground>);
+
+impl Site {
+    pub(crate) fn world(&self) -> &Arc<World> {
+        &self.0.world
+    }
+
+    pub(crate) fn process(&self) -> Option<Arc<Process>> {
+        locked(&self.0.process).clone().filter(|_| !self.0.world.is_killed())
+    }
+}
+
+/// Directs a thread as the world says.
+struct Directed(Arc<World>);
+
+impl Director for Directed {
+    fn pause(&self, point: &'static str) -> Pause {
+        self.0.pause(point)
+    }
+
+    fn refuses(&self) -> bool {
+        self.happens(self.0.plan.catalog_refuses, Fault::CatalogUnavailable)
+    }
+
+    fn loses_answer(&self) -> bool {
+        self.happens(self.0.plan.catalog_loses, Fault::CatalogAnswerLost)
+    }
+}
+
+impl Directed {
+    fn happens(&self, odds: u64, fault: Fault) -> bool {
+        let world = &self.0;
+        let happens = odds > 0 && !world.is_calm() && !world.is_killed() && world.chance.below(1_000) < odds;
+        if happens {
+            world.count(fault);
+        }
+        happens
+    }
+}
+
+impl Simulation {
+    /// Sets up what a plan says. `verbose` keeps every line of what happens.
+    #[must_use]
+    pub fn new(plan: Plan, verbose: bool) -> Self {
+        Self { world: Arc::new(World::new(plan, verbose)) }
+    }
+
+    /// Who directs the thread that it runs on.
+    #[must_use]
+    pub fn director(&self) -> Rc<dyn Director> {
+        Rc::new(Directed(Arc::clone(&self.world)))
+    }
+
+    /// Runs it, on a thread that is directed by [`Self::director`].
+    pub async fn run(self) -> Outcome {
+        let world = self.world;
+        world.start();
+        let ground = Arc::new(Ground::new(&world));
+        let site = Site(Arc::clone(&ground));
+        let keeper = runtime::spawn(keep_alive(Arc::clone(&ground)));
+        let events = runtime::spawn(events(Arc::clone(&ground)));
+        let clients: Vec<Task<()>> = world
+            .plan
+            .clients
+            .iter()
+            .enumerate()
+            .map(|(id, ops)| {
+                let client = Client::new(site.clone(), id);
+                let ops = ops.clone();
+                runtime::spawn(async move { client.run(ops).await })
+            })
+            .collect();
+        let all = futures::future::join_all(clients);
+        if runtime::timeout(CLIENTS_END_WITHIN, all).await.is_err() {
+            world.violate(Law::Answered, "a client is still waiting for an answer after hours");
+        }
+        drop(events);
+        world.calm_down();
+        // Who was killed at the very end is replaced too.
+        runtime::sleep(Duration::from_secs(10)).await;
+        drop(keeper);
+        judge(&ground, &site).await;
+        let process = locked(&ground.process).take();
+        if let Some(process) = process {
+            process.kill();
+        }
+        outcome(&world)
+    }
+}
+
+fn outcome(world: &World) -> Outcome {
+    let mut unjudged = 0;
+    let records = locked(&world.records).clone();
+    for key in 0..world.plan.keys {
+        let of_key: Vec<_> = records.iter().filter(|record| record.key == key).cloned().collect();
+        match history::judge(&of_key) {
+            Verdict::Right => {}
+            Verdict::Wrong(why) => world.violate(Law::OldOrNew, format!("key {key}: {why}")),
+            Verdict::Unknown => unjudged += 1,
+        }
+    }
+    let (hash, lines) = world.trace();
+    Outcome {
+        hash,
+        violations: world.violations(),
+        counts: world.counts(),
+        lines,
+        calls: records.len(),
+        unjudged,
+    }
+}
+
+impl Ground {
+    fn new(world: &Arc<World>) -> Self {
+        let deployment =
+            DeploymentId::from_parts(Timestamp::from_millis(1), u128::from(world.plan.seed) << 1);
+        let provider = |(index, plan): (usize, &crate::BackendPlan)| {
+            let name = BackendName::parse(&format!("store-{index}")).unwrap();
+            let marker = format::Marker { deployment, backend: name.clone(), epoch: 1 };
+            let provider = Provider::new(world, name, plan.clone());
+            provider.plant(&format!(".s3-orchestrator/{}", marker.path()));
+            Arc::new(provider)
+        };
+        Self {
+            world: Arc::clone(world),
+            file: MemoryFile::new(deployment).unwrap(),
+            providers: world.plan.backends.iter().enumerate().map(provider).collect(),
+            process: Mutex::default(),
+        }
+    }
+
+    async fn boot(&self, life: u64, skew_ms: i64) {
+        let process = Process::start(&self.world, &self.file, &self.providers, (life, skew_ms)).await;
+        self.world.event(format_args!("process {life} runs, its clock is {skew_ms} ms ahead"));
+        *locked(&self.process) = Some(Arc::new(process));
+    }
+}
+
+/// Starts a process, and whenever one was killed, buries it and starts the next.
+async fn keep_alive(ground: Arc<Ground>) {
+    let world = &ground.world;
+    let mut skew_ms = 0;
+    for life in 0.. {
+        tokio::select! {
+            biased;
+            () = ground.boot(life, skew_ms) => world.kill.notified().await,
+            // Killed while it started.
+            () = world.kill.notified() => {}
+        }
+        let Some(crash) = world.take_crash() else { continue };
+        skew_ms = crash.skew_ms;
+        world.count(Fault::Crash);
+        if skew_ms != 0 {
+            world.count(Fault::ClockSkew);
+        }
+        let process = locked(&ground.process).take();
+        if let Some(process) = process {
+            process.kill();
+        }
+        // Time goes on only when all that was stopped is gone.
+        runtime::sleep(Duration::from_millis(1 + crash.down_ms)).await;
+        world.buried();
+    }
+}
+
+/// What befalls stored bytes and clocks, at its time.
+async fn events(ground: Arc<Ground>) {
+    let mut events: Vec<Event> = ground.world.plan.events.clone();
+    events.sort_by_key(|event| event.at_ms);
+    for event in events {
+        let wait = event.at_ms.saturating_sub(ground.world.now_ms());
+        runtime::sleep(Duration::from_millis(wait)).await;
+        let Some(process) = locked(&ground.process).clone() else { continue };
+        match event.fault {
+            Fault::ClockJump => {
+                let jump =
+                    i64::try_from(Chance::seeded(event.seed).below(7_200_000)).unwrap_or(0) - 3_600_000;
+                process.clock.set_skew_ms(jump);
+                ground.world.count(Fault::ClockJump);
+                ground.world.event(format_args!("the clock is {jump} ms ahead"));
+            }
+            fault => harm(&ground, &process, fault, event.seed).await,
+        }
+    }
+}
+
+/// Harms one replica of a blob that has another one.
+async fn harm(ground: &Ground, process: &Process, fault: Fault, seed: u64) {
+    let Ok(rows) = process.catalog.replicas(None, u32::MAX).await else { return };
+    let intact = laws::intact_replicas(&rows, &ground.providers);
+    let spare: Vec<_> = intact.into_values().filter(|replicas| replicas.len() > 1).collect();
+    let chance = Chance::seeded(seed);
+    if spare.is_empty() {
+        return;
+    }
+    let blob = &spare[usize::try_from(chance.below(spare.len() as u64)).unwrap_or(0)];
+    let (index, path) = &blob[usize::try_from(chance.below(blob.len() as u64)).unwrap_or(0)];
+    ground.providers[*index].harm(path, fault, chance.next_u64());
+}
+
+/// Waits until nothing happens any more, and judges what is left.
+async fn judge(ground: &Ground, site: &Site) {
+    let world = &ground.world;
+    let Some(process) = site.process() else {
+        world.violate(Law::Answered, "no process runs in the end");
+        return;
+    };
+    wait_until_quiet(ground, &process).await;
+    let reader = Client::new(site.clone(), world.plan.clients.len());
+    reader.read_all_in_the_end().await;
+    replicas_are_alike(ground, &process).await;
+    laws::judge_quiet(world, &*process.catalog, &ground.providers).await;
+    judge_memory(world, &process.engine);
+}
+
+async fn wait_until_quiet(ground: &Ground, process: &Process) {
+    let waited = runtime::instant_now();
+    let mut pause = Duration::from_secs(2);
+    while waited.elapsed() < QUIET_WITHIN {
+        let rows = process.catalog.replicas(None, u32::MAX).await.unwrap();
+        let hides = |number: i64| ground.providers.iter().any(|p| p.number() == number && p.hides());
+        let settled = |row: &catalog::ReplicaRow| match row.state {
+            ReplicaState::Doomed => hides(row.backend.0),
+            state => state != ReplicaState::Writing,
+        };
+        let arriving: u64 = ground.providers.iter().map(|provider| provider.arriving()).sum();
+        if arriving == 0 && rows.iter().all(settled) {
+            return;
+        }
+        runtime::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_secs(600));
+    }
+}
+
+/// All replicas of a blob hold the same bytes, but for those that were harmed.
+async fn replicas_are_alike(ground: &Ground, process: &Process) {
+    let rows = process.catalog.replicas(None, u32::MAX).await.unwrap();
+    for (blob, replicas) in laws::intact_replicas(&rows, &ground.providers) {
+        let bytes_of = |(index, path): &(usize, String)| -> Bytes {
+            ground.providers[*index].stored().get(path).cloned().unwrap_or_default()
+        };
+        let first = bytes_of(&replicas[0]);
+        for replica in &replicas[1..] {
+            let what = format!("replica {} of blob {blob}", replica.1);
+            laws::same_bytes(&ground.world, &what, &first, &bytes_of(replica));
+        }
+    }
+}
+
+/// What was in memory at most, and what is left there.
+fn judge_memory(world: &World, engine: &Engine) {
+    let plan = &world.plan;
+    let budget = plan.budget_bytes.max(plan.window_bytes);
+    // Each client may have one chunk on its way that no window has taken yet.
+    let allowed = budget + plan.clients.len() as u64 * 2 * CHUNK_BYTES_MAX;
+    let most = world.memory.most();
+    if most > allowed {
+        let what = format!("{most} bytes of bodies were in memory, the budget allows {allowed}");
+        world.violate(Law::Bounded, what);
+    }
+    let held = world.memory.held();
+    if held > 0 {
+        world.violate(Law::Bounded, format!("{held} bytes of bodies are in memory and nobody sends any"));
+    }
+    let left = engine.occupancy();
+    if left.budget_bytes_taken > 0 || left.readers > 0 || left.abandoned > 0 {
+        world.violate(Law::Bounded, format!("with nothing to do, this is left over: {left:?}"));
+    }
+}

@@ -1,0 +1,234 @@
+//! The world of one run: its time, its chance, what is known about it, and what went wrong.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use runtime::simulation::Pause;
+use runtime::{Chance, Instant};
+use tokio::sync::Notify;
+use types::ETag;
+
+use crate::body::Ledger;
+use crate::history::Record;
+use crate::{Crash, Fault, Law, Plan, Violation};
+
+/// Await points in one run, above which something runs in circles.
+const POINTS_MAX: u64 = 1_000_000;
+/// Violations that are kept; the rest is more of the same.
+const VIOLATIONS_MAX: usize = 20;
+
+/// What everything in a run shares.
+pub(crate) struct World {
+    pub(crate) plan: Plan,
+    /// For all that is not the process's own chance.
+    pub(crate) chance: Chance,
+    started: Mutex<Option<Instant>>,
+    /// Numbers calls and answers in the order in which they happen.
+    sequence: AtomicU64,
+    points: AtomicU64,
+    crashes: Mutex<VecDeque<Crash>>,
+    killed: AtomicBool,
+    pub(crate) kill: Notify,
+    /// Nothing goes wrong any more, and nobody is held up.
+    calm: AtomicBool,
+    counts: Mutex<BTreeMap<Fault, u64>>,
+    violations: Mutex<Vec<Violation>>,
+    trace: Mutex<Trace>,
+    /// What bears an entity tag. Bodies differ, so a tag tells the bytes.
+    contents: Mutex<BTreeMap<String, Content>>,
+    pub(crate) records: Mutex<Vec<Record>>,
+    /// Uploads begun, by key.
+    pub(crate) uploads: Mutex<BTreeMap<u8, u8>>,
+    /// Bytes of bodies that are in memory.
+    pub(crate) memory: std::sync::Arc<Ledger>,
+}
+
+#[derive(Debug, Clone)]
+struct Content {
+    number: u32,
+    bytes: Bytes,
+}
+
+struct Trace {
+    hash: u64,
+    /// The lines, where somebody wants to read them.
+    lines: Option<Vec<String>>,
+}
+
+impl World {
+    pub(crate) fn new(plan: Plan, verbose: bool) -> Self {
+        let crashes = plan.crashes.iter().cloned().collect();
+        Self {
+            chance: Chance::seeded(plan.seed ^ 0x0077_0712),
+            plan,
+            started: Mutex::default(),
+            sequence: AtomicU64::new(1),
+            points: AtomicU64::new(0),
+            crashes: Mutex::new(crashes),
+            killed: AtomicBool::new(false),
+            kill: Notify::new(),
+            calm: AtomicBool::new(false),
+            counts: Mutex::default(),
+            violations: Mutex::default(),
+            trace: Mutex::new(Trace { hash: 0xcbf2_9ce4_8422_2325, lines: verbose.then(Vec::new) }),
+            contents: Mutex::default(),
+            records: Mutex::default(),
+            uploads: Mutex::default(),
+            memory: std::sync::Arc::default(),
+        }
+    }
+
+    /// The world's time begins.
+    pub(crate) fn start(&self) {
+        *locked(&self.started) = Some(runtime::instant_now());
+    }
+
+    /// Milliseconds since the beginning.
+    pub(crate) fn now_ms(&self) -> u64 {
+        let started = *locked(&self.started);
+        started.map_or(0, |at| u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX))
+    }
+
+    /// The number of a call or an answer.
+    pub(crate) fn next_number(&self) -> u64 {
+        self.sequence.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Holds a point up, or kills the process there.
+    pub(crate) fn pause(&self, point: &'static str) -> Pause {
+        let points = self.points.fetch_add(1, Ordering::Relaxed) + 1;
+        assert!(points < POINTS_MAX, "seed {}: something runs in circles, at {point}", self.plan.seed);
+        if self.is_killed() {
+            return Pause::Forever;
+        }
+        if self.is_calm() {
+            return Pause::None;
+        }
+        if self.comes_to_an_end(point) {
+            return Pause::Forever;
+        }
+        if self.chance.below(100) >= self.plan.shuffle {
+            return Pause::None;
+        }
+        match self.chance.below(100) {
+            0..60 => Pause::Turns(1 + u32::try_from(self.chance.below(4)).unwrap_or(0)),
+            60..97 => Pause::Time(Duration::from_millis(self.chance.below(25))),
+            _ => Pause::Time(Duration::from_millis(self.chance.below(1_500))),
+        }
+    }
+
+    /// Counts towards the next crash.
+    fn comes_to_an_end(&self, point: &'static str) -> bool {
+        let mut crashes = locked(&self.crashes);
+        let Some(next) = crashes.front_mut() else { return false };
+        next.after_points = next.after_points.saturating_sub(1);
+        if next.after_points > 0 {
+            return false;
+        }
+        drop(crashes);
+        self.killed.store(true, Ordering::Relaxed);
+        self.event(format_args!("the process is killed at {point}"));
+        self.kill.notify_one();
+        true
+    }
+
+    /// The crash that is under way.
+    pub(crate) fn take_crash(&self) -> Option<Crash> {
+        locked(&self.crashes).pop_front()
+    }
+
+    pub(crate) fn is_killed(&self) -> bool {
+        self.killed.load(Ordering::Relaxed)
+    }
+
+    /// Everything of the dead process is gone.
+    pub(crate) fn buried(&self) {
+        self.killed.store(false, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_calm(&self) -> bool {
+        self.calm.load(Ordering::Relaxed)
+    }
+
+    /// From now on all is well.
+    pub(crate) fn calm_down(&self) {
+        self.event(format_args!("all is well from now on"));
+        self.calm.store(true, Ordering::Relaxed);
+    }
+
+    /// A fault happened.
+    pub(crate) fn count(&self, fault: Fault) {
+        *locked(&self.counts).entry(fault).or_default() += 1;
+    }
+
+    pub(crate) fn counts(&self) -> BTreeMap<Fault, u64> {
+        locked(&self.counts).clone()
+    }
+
+    /// A law was broken.
+    pub(crate) fn violate(&self, law: Law, what: impl Into<String>) {
+        let what = what.into();
+        self.event(format_args!("BROKEN {law:?}: {what}"));
+        let mut violations = locked(&self.violations);
+        if violations.len() < VIOLATIONS_MAX {
+            violations.push(Violation { law, what });
+        }
+    }
+
+    pub(crate) fn violations(&self) -> Vec<Violation> {
+        locked(&self.violations).clone()
+    }
+
+    /// Something happened: it belongs to the history that a seed has to repeat.
+    pub(crate) fn event(&self, what: fmt::Arguments<'_>) {
+        let now = self.now_ms();
+        let line = format!("{now:>8} {what}");
+        let mut trace = locked(&self.trace);
+        for byte in line.bytes() {
+            trace.hash = (trace.hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+        if let Some(lines) = &mut trace.lines {
+            lines.push(line);
+        }
+    }
+
+    /// The hash of all that happened, and all that happened where it was asked for.
+    pub(crate) fn trace(&self) -> (u64, Vec<String>) {
+        let trace = locked(&self.trace);
+        (trace.hash, trace.lines.clone().unwrap_or_default())
+    }
+
+    /// Notes what bears an entity tag; gives its number.
+    pub(crate) fn learn(&self, etag: &ETag, bytes: Bytes) -> u32 {
+        let mut contents = locked(&self.contents);
+        let number = u32::try_from(contents.len()).unwrap_or(u32::MAX);
+        contents.entry(etag.as_str().to_owned()).or_insert(Content { number, bytes }).number
+    }
+
+    /// The number of an entity tag that was given to a client.
+    pub(crate) fn number_of(&self, etag: &ETag) -> u32 {
+        let known = locked(&self.contents).get(etag.as_str()).map(|content| content.number);
+        known.unwrap_or_else(|| {
+            self.violate(Law::Durable, format!("an object has the entity tag {etag}, which nobody wrote"));
+            self.learn(etag, Bytes::new())
+        })
+    }
+
+    /// The bytes behind an entity tag.
+    pub(crate) fn bytes_of(&self, etag: &ETag) -> Bytes {
+        locked(&self.contents).get(etag.as_str()).map(|content| content.bytes.clone()).unwrap_or_default()
+    }
+
+    pub(crate) fn record(&self, record: Record) {
+        self.event(format_args!("{record}"));
+        locked(&self.records).push(record);
+    }
+}
+
+pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,7 @@
+//! The simulation at work: schedules, their replay, and mutations.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
+
+mod mutations;
+mod running;
+mod schedules;

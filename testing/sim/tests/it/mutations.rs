@@ -1,0 +1,163 @@
+//! The simulation is itself tested: each guard of the product is taken away, one at a time, and some seed has to
+//! notice.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use sim::{Cuts, Plan};
+
+use crate::running::run;
+
+/// Schedules that are tried for each mutation. Most are caught within ten.
+const SEEDS_MAX: u64 = 1_500;
+
+/// The guards, and what each is there for. Switches that stand together are two lines of one defence: each alone
+/// would hold.
+const MUTATIONS: &[(&[&str], &str)] = &[
+    (&["abort.drops"], "an aborted upload lets go of its parts"),
+    (&["blob.doomed"], "a blob that nothing references is doomed"),
+    (&["boot.buries"], "what a dead process was writing is doomed"),
+    (&["boot.late-arrival"], "what a dead process sent may still arrive"),
+    (&["boot.waits-anew"], "nobody knows how wrong the last process's clock was"),
+    (&["budget.taken"], "bodies share one budget of memory"),
+    (&["charge.charged"], "a reservation is charged"),
+    (&["charge.quota"], "no reservation exceeds the quota"),
+    (&["claim.due"], "nothing is deleted before its bytes can have arrived"),
+    (&["claim.horizon"], "nothing is deleted that a reader may hold"),
+    (&["commit.live", "write.enough"], "a blob is stored where it says"),
+    (&["commit.precondition"], "a conditional put is decided in the commit"),
+    (&["complete.precondition"], "a conditional completion is decided in the commit"),
+    (&["complete.remembered"], "a completion that is repeated gets the same answer"),
+    (&["copy.precondition"], "a conditional copy is decided in the commit"),
+    (&["copy.source"], "a copy takes what its caller saw"),
+    (&["counters.saved"], "numbers never repeat"),
+    (&["delete.precondition"], "a conditional delete is decided in the commit"),
+    (&["dissolve.horizon"], "no manifest dissolves under a reader"),
+    (&["held.given-up"], "what a dropped request reserved is given up"),
+    (&["held.released"], "a body whose last byte went out may arrive"),
+    (&["held.unknown"], "what is unknown may arrive"),
+    (&["horizon.published"], "readers and the reaper know what was doomed"),
+    (&["intake.md5"], "a body is what its digest says"),
+    (&["job.rolled-back"], "a refused transaction leaves nothing"),
+    (&["journal.remembers"], "a repeated change happens once"),
+    (&["lost.repeated"], "a lost answer is asked for again"),
+    (&["part.drops"], "a part sent again lets go of the first"),
+    (&["part.open"], "only an open upload takes parts"),
+    (&["part.source"], "a part is copied from what its caller saw"),
+    (&["read.proved"], "no byte is given out unproved"),
+    (&["reader.first"], "a reader registers before it locates"),
+    (&["readers.counted"], "the reaper waits for readers"),
+    (&["reap.abandoned"], "what was given up is told to the catalog"),
+    (&["reap.answered"], "a charge falls only when the delete was answered"),
+    (&["reap.frees"], "a delete that hides frees nothing"),
+    (&["replace.drops"], "an overwrite lets go of what it replaced"),
+    (&["reserve.repeated"], "a repeated reservation is given again"),
+    (&["settled.released"], "a charge falls with its row"),
+    (&["sums.flushed"], "sums follow their rows"),
+    (&["suspect.live"], "only a live replica becomes suspect"),
+    (&["suspect.marker"], "where the marker is gone, the backend is missing"),
+    (&["target.took-all"], "a put is answered after its last byte"),
+    (&["target.unknown"], "an unknown outcome is no failure"),
+    (&["timeout.answer"], "no answer is waited for in vain"),
+    (&["unsent.released"], "what never left gives its charge back"),
+    (&["window.capacity"], "a body waits for room in its window"),
+    (&["window.last-byte"], "the last byte is held back"),
+    (&["write.enough"], "a write is answered when enough replicas are stored"),
+];
+
+/// Guards that no schedule misses, and why they stay.
+const UNREACHED: &[(&str, &str)] =
+    &[("owner.alive", "one process owns the catalog: the dead ask for nothing. For several on one catalog")];
+
+/// `MUTATION=name` tries one alone.
+#[test]
+fn each_mutation_is_caught() {
+    let only = std::env::var("MUTATION").ok().filter(|name| !name.is_empty());
+    let chosen: Vec<_> = MUTATIONS
+        .iter()
+        .filter(|(switches, _)| only.as_deref().is_none_or(|only| switches.contains(&only)))
+        .collect();
+    let next = AtomicUsize::new(0);
+    let lines = Mutex::new(Vec::new());
+    std::panic::set_hook(Box::new(|_| ()));
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(2, std::num::NonZero::get) {
+            scope.spawn(|| {
+                while let Some((switches, guard)) = chosen.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let caught = catch(switches);
+                    if let Some((seed, how)) = &caught {
+                        println!("{:<28} {guard}: seed {seed}, {how}", switches.join(" + "));
+                    }
+                    lines.lock().unwrap().push((switches.join(" + "), *guard, caught));
+                }
+            });
+        }
+    });
+    drop(std::panic::take_hook());
+    let mut lines = lines.into_inner().unwrap();
+    lines.sort();
+    let mut missed = Vec::new();
+    for (name, guard, caught) in lines {
+        if caught.is_none() {
+            println!("{name:<28} {guard}: NOT CAUGHT by {SEEDS_MAX} seeds");
+            missed.push(name);
+        }
+    }
+    assert!(missed.is_empty(), "without these guards all laws seem to hold: {missed:?}");
+}
+
+/// The first seed that notices, and what it noticed.
+fn catch(switches: &'static [&'static str]) -> Option<(u64, String)> {
+    (1..=SEEDS_MAX).find_map(|seed| {
+        let plan = Plan::new(seed, &Cuts::default());
+        let ran = catch_unwind(AssertUnwindSafe(|| runtime::mutation::with(switches, || run(plan, false))));
+        match ran {
+            Ok(outcome) => {
+                let violation = outcome.violations.first()?;
+                let what: String = violation.what.chars().take(90).collect();
+                Some((seed, format!("{:?}: {}", violation.law, what.replace('\n', " "))))
+            }
+            Err(_) => Some((seed, "a panic".to_owned())),
+        }
+    })
+}
+
+#[test]
+fn the_list_names_every_mutation_in_the_code_and_no_other() {
+    let mut in_code = BTreeSet::new();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap().to_owned();
+    for folder in ["crates", "s3-orchestrator"] {
+        for file in rust_files(&root.join(folder)) {
+            if file.ends_with("runtime/src/mutation.rs") {
+                continue;
+            }
+            let text = fs::read_to_string(file).unwrap();
+            let names = text.split("mutation::is_on(\"").skip(1).filter_map(|rest| rest.split('"').next());
+            in_code.extend(names.map(str::to_owned));
+        }
+    }
+    let listed: BTreeSet<String> = MUTATIONS
+        .iter()
+        .flat_map(|(switches, _)| switches.iter())
+        .chain(UNREACHED.iter().map(|(name, _)| name))
+        .map(|name| (*name).to_owned())
+        .collect();
+    assert_eq!(in_code, listed);
+}
+
+fn rust_files(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() && !path.ends_with("target") {
+            files.extend(rust_files(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+    files
+}

@@ -1,0 +1,60 @@
+//! Running plans, many at a time.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use sim::{Cuts, Fault, Outcome, Plan, Simulation};
+
+/// Carries a plan out, on this thread.
+pub(crate) fn run(plan: Plan, verbose: bool) -> Outcome {
+    let simulation = Simulation::new(plan, verbose);
+    runtime::simulation::run(simulation.director(), simulation.run())
+}
+
+/// What many runs came to.
+#[derive(Default)]
+pub(crate) struct Sum {
+    pub(crate) runs: u64,
+    pub(crate) calls: u64,
+    pub(crate) unjudged: u64,
+    pub(crate) counts: BTreeMap<Fault, u64>,
+    /// Seeds that failed, with what they broke.
+    pub(crate) failed: Vec<(u64, Outcome)>,
+}
+
+/// Runs the plans of these seeds on all processors; stops after some failures.
+pub(crate) fn run_all(seeds: std::ops::Range<u64>, failures_max: usize) -> Sum {
+    let next = AtomicU64::new(seeds.start);
+    let sum = Mutex::new(Sum::default());
+    let threads = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= seeds.end || sum.lock().unwrap().failed.len() >= failures_max {
+                        return;
+                    }
+                    let outcome = run(Plan::new(seed, &Cuts::default()), false);
+                    sum.lock().unwrap().add(seed, outcome);
+                }
+            });
+        }
+    });
+    sum.into_inner().unwrap()
+}
+
+impl Sum {
+    fn add(&mut self, seed: u64, outcome: Outcome) {
+        self.runs += 1;
+        self.calls += outcome.calls as u64;
+        self.unjudged += outcome.unjudged as u64;
+        for (fault, count) in &outcome.counts {
+            *self.counts.entry(*fault).or_default() += count;
+        }
+        if !outcome.violations.is_empty() {
+            self.failed.push((seed, outcome));
+        }
+    }
+}

@@ -1,0 +1,32 @@
+//! Snapshots of Vault and OpenBao that can be restored.
+
+mod check;
+mod cli;
+mod cluster;
+mod commands;
+mod daemon;
+mod drill;
+mod fan_out;
+mod intake;
+mod listener;
+mod logging;
+mod metrics;
+mod name;
+mod pipe;
+mod place;
+mod progress;
+mod record;
+mod restore;
+mod retention;
+#[cfg(test)]
+mod retention_tests;
+mod schedule;
+mod stored;
+mod take;
+mod trouble;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::run(std::env::args_os().skip(1).collect())
+}
