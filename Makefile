@@ -1,6 +1,7 @@
 # make demo    run the product here: no configuration, no other service
 # make test    format, lints, docs, layering, all tests against real servers and clients
 # make lint    the part of it that needs no server
+# make fuzz    the parsers that read bytes from strangers, fuzzed for a while
 # make bench   the comparison with direct access to a backend, as a table
 # make sim     simulated schedules: SEEDS=N of them, or SEED=x alone, told line by line (SHRINK=1 makes it small)
 # make soak    the long variants of the tests
@@ -11,7 +12,7 @@ export SEED SEEDS FROM CUTS SHRINK LOG
 
 SAY = @printf '\n== %s\n'
 
-.PHONY: demo test lint bench sim soak tools build
+.PHONY: demo test lint fuzz bench sim soak tools build
 
 demo: tools/have-rust
 	$(SAY) "building the release binary (a few minutes the first time)"
@@ -19,7 +20,7 @@ demo: tools/have-rust
 	$(SAY) "starting the demo; its data stays in .demo"
 	"$(CARGO_TARGET_DIR)/release/s3-orchestrator" demo
 
-test: lint
+test: lint fuzz
 	$(SAY) "installing the servers and clients that tests use (quick when they are there)"
 	tools/test-env servers clients debian npm
 	$(SAY) "building and running all tests"
@@ -35,6 +36,10 @@ lint: tools/have-rust
 	"$$(tools/test-env --path cargo-deny)/cargo-deny" --locked --log-level error check bans licenses sources
 	$(SAY) "documentation, warnings denied"
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --quiet
+
+fuzz: tools/have-rust
+	$(SAY) "fuzzing the parsers of what strangers send (built in a few minutes the first time, then ten seconds each)"
+	tools/fuzz
 
 bench: tools/have-rust
 	cargo run --release --locked -p bench

@@ -67,13 +67,15 @@ async fn on_one_connection(
     progress: &Progress,
     timeouts: &Timeouts,
 ) -> Result<Attempt, Error> {
-    // A connection that was given back is ready as soon as its task has noticed that it is idle.
-    match runtime::timeout(timeouts.connect, connection.sender.ready()).await {
+    let Connection { sender, driver } = &mut connection;
+    // One that was given back is ready as soon as it has noticed that it is idle.
+    match runtime::timeout(timeouts.connect, driver.keep_going(sender.ready())).await {
         Ok(Ok(())) => {}
         Ok(Err(_)) | Err(Elapsed) => return Ok(Attempt::Unsent(request)),
     }
     progress.set_left(true);
-    let answered = in_time(connection.sender.try_send_request(request), progress, timeouts).await?;
+    let sending = driver.keep_going(sender.try_send_request(request));
+    let answered = in_time(sending, progress, timeouts).await?;
     match answered {
         Ok(response) => Ok(Attempt::Answered(connection, response)),
         Err(mut error) => match error.take_message() {
@@ -162,8 +164,15 @@ type Timer = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 enum Reuse {
     AtEnd(Lease),
-    #[expect(dead_code, reason = "held for its drop: the connection lasts as long as the answer is read")]
     Never(Lease),
+}
+
+impl Reuse {
+    fn lease(&mut self) -> &mut Lease {
+        match self {
+            Self::AtEnd(lease) | Self::Never(lease) => lease,
+        }
+    }
 }
 
 impl Download {
@@ -207,6 +216,9 @@ impl Stream for Download {
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
         loop {
+            if let Some(reuse) = &mut this.reuse {
+                reuse.lease().poll(cx);
+            }
             let frame = match Pin::new(&mut this.incoming).poll_frame(cx) {
                 Poll::Ready(frame) => frame,
                 Poll::Pending => {

@@ -19,6 +19,8 @@ mod client;
 mod encode;
 mod error;
 mod exchange;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 mod ops;
 mod options;
 mod pool;

@@ -4,14 +4,20 @@
 //! A pool of our own on hyper's connections, not hyper-util's client: it knows whether a request left, it
 //! hands an unsent one back instead of sending it again behind our back, and it drops a connection, and
 //! with it whatever is still being sent, as soon as nobody waits for the answer.
+//!
+//! A connection has no task of its own: whoever waits for its answer keeps it going. Bytes on their way through
+//! the process so need no second thread to be woken for each piece of them.
 
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::task::{Context, Poll, Waker};
 
-use connect::Connector;
+use connect::{Connector, Stream};
 use http::Request;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
-use runtime::{Instant, Task};
+use runtime::Instant;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::body::RequestBody;
@@ -42,7 +48,42 @@ struct Idle {
 /// One connection. Dropping it closes it, whatever it is doing.
 pub(crate) struct Connection {
     pub(crate) sender: SendRequest<RequestBody>,
-    _task: Task<()>,
+    pub(crate) driver: Driver,
+}
+
+/// What moves bytes on a connection: nothing does unless it is polled.
+pub(crate) struct Driver(Option<Box<http1::Connection<TokioIo<Stream>, RequestBody>>>);
+
+impl Driver {
+    /// Moves what can be moved now. Whoever polls is woken when there is more to do.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) {
+        let Some(connection) = &mut self.0 else { return };
+        if let Poll::Ready(ended) = Pin::new(&mut **connection).poll(cx) {
+            if let Err(error) = ended {
+                tracing::debug!("connection ended: {error}");
+            }
+            // Its drop is what tells a request that waits.
+            self.0 = None;
+        }
+    }
+
+    /// Waits for something on this connection, and keeps it going meanwhile.
+    pub(crate) async fn keep_going<F: Future>(&mut self, awaited: F) -> F::Output {
+        let mut awaited = pin!(awaited);
+        poll_fn(|cx| {
+            self.poll(cx);
+            awaited.as_mut().poll(cx)
+        })
+        .await
+    }
+}
+
+impl Connection {
+    /// Looks at what has come while nobody cared: whether the server has closed it.
+    fn is_open(&mut self) -> bool {
+        self.driver.poll(&mut Context::from_waker(Waker::noop()));
+        self.driver.0.is_some() && !self.sender.is_closed()
+    }
 }
 
 /// The right to use one connection, and the connection once there is one.
@@ -73,8 +114,8 @@ impl Pool {
     /// An idle connection that still looks open.
     pub(crate) fn take_idle(&self) -> Option<Connection> {
         let mut idle = self.lock();
-        while let Some(last) = idle.connections.pop() {
-            if !last.connection.sender.is_closed() && last.since.elapsed() < self.options.idle_timeout {
+        while let Some(mut last) = idle.connections.pop() {
+            if last.since.elapsed() < self.options.idle_timeout && last.connection.is_open() {
                 return Some(last.connection);
             }
         }
@@ -89,12 +130,7 @@ impl Pool {
             .handshake(TokioIo::new(stream))
             .await
             .map_err(|error| Error::never_sent("the connection failed at once").with_source(error))?;
-        let task = runtime::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!("connection ended: {error}");
-            }
-        });
-        Ok(Connection { sender, _task: task })
+        Ok(Connection { sender, driver: Driver(Some(Box::new(connection))) })
     }
 
     pub(crate) fn lease(self: &Arc<Self>, connection: Connection, permit: OwnedSemaphorePermit) -> Lease {
@@ -123,7 +159,7 @@ impl Pool {
         let keep = self.options.idle_timeout;
         let surplus = idle.connections.len().saturating_sub(self.options.idle_max);
         idle.connections.drain(..surplus);
-        idle.connections.retain(|one| !one.connection.sender.is_closed() && one.since.elapsed() < keep);
+        idle.connections.retain_mut(|one| one.since.elapsed() < keep && one.connection.is_open());
         idle.sweeping = !idle.connections.is_empty();
         idle.sweeping
     }
@@ -145,6 +181,11 @@ async fn sweep(pool: Weak<Pool>, interval: std::time::Duration) {
 }
 
 impl Lease {
+    /// Keeps the connection going.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) {
+        self.connection.driver.poll(cx);
+    }
+
     /// Gives the connection back for the next request. Only where request and answer are over: else drop
     /// the lease.
     pub(crate) fn give_back(self) {
