@@ -4,6 +4,7 @@
 
 mod backends;
 mod fleet;
+mod limits;
 mod pace;
 pub(crate) mod rebuild;
 mod s3;
@@ -18,7 +19,7 @@ use std::sync::Arc;
 use ::config::{Backend as BackendConfig, Config};
 use catalog::sqlite::{Options, Sqlite, WhenHeld};
 use catalog::{BackendSpec, Catalog};
-use engine::{Bucket, Engine, Parts, Settings, Strategy};
+use engine::{Bucket, Engine, Grants, Parts, Settings, Strategy};
 use gateway::Gateway;
 use runtime::{Chance, Clock, Ids, Shutdown, Supervisor, Task};
 use types::{BackendName, BucketName};
@@ -41,6 +42,7 @@ pub(crate) struct House {
 /// What works in the background, and the catalog that it works on.
 pub(crate) struct Background {
     tasks: Vec<Task<()>>,
+    grants: Arc<Grants>,
     supervisor: Option<Supervisor>,
     _engine: Engine,
 }
@@ -69,6 +71,11 @@ pub(crate) async fn build(
     let identity = catalog.identity().await?;
     // Whatever is in the catalog was attached before it got there: see `attach` below.
     let known: HashSet<BackendName> = catalog.charged().await?.into_iter().map(|(_, name, _)| name).collect();
+    // Before anything is sent: each request to a backend is covered by a grant, and that has an owner.
+    let boot = ids.boot();
+    catalog.begin_boot(boot, clock.now()).await?;
+    let grants = Arc::new(limits::keep(config, &catalog, boot, &clock));
+    metrics.usage.connect(Arc::clone(&grants));
     let opener = backends::Opener {
         identity,
         known,
@@ -77,17 +84,15 @@ pub(crate) async fn build(
         patience: config.server.backend_timeout,
     };
     let opener = Arc::new(opener);
-    opener.refuse_lost_catalog(config).await?;
-    let (opened, tasks) = opener.open_all(config).await?;
+    opener.refuse_lost_catalog(config, grants.allowances()).await?;
+    let (opened, tasks) = opener.open_all(config, grants.allowances()).await?;
     let specs: Vec<BackendSpec> = config.backends.iter().map(spec).collect();
     let backend_ids = catalog.sync_backends(&specs).await?;
-    let boot = ids.boot();
-    catalog.begin_boot(boot, clock.now()).await?;
     let names: Vec<BucketName> = config.buckets.iter().map(|bucket| bucket.name.clone()).collect();
     let bucket_ids = catalog.sync_buckets(&names, clock.now()).await?;
     let buckets: Vec<Bucket> =
         names.into_iter().zip(&bucket_ids).map(|(name, id)| Bucket { id: *id, name }).collect();
-    let places = backends::places(config, opened, backend_ids);
+    let places = backends::places(config, opened, backend_ids, grants.allowances());
     let settings = settings(config);
     tracing::info!(
         deployment = %identity.deployment,
@@ -128,15 +133,17 @@ pub(crate) async fn build(
         gateway,
         engine: engine.clone(),
         admin,
-        background: Background { tasks, supervisor: Some(supervisor), _engine: engine },
+        background: Background { tasks, supervisor: Some(supervisor), grants, _engine: engine },
     })
 }
 
 impl Background {
-    /// Stops everything where it stands: each step is safe to be cut off.
-    pub(crate) fn stop(&mut self) {
+    /// Stops everything where it stands: each step is safe to be cut off. What was granted and is not spent
+    /// is handed back.
+    pub(crate) async fn stop(&mut self) {
         self.tasks.clear();
         self.supervisor = None;
+        self.grants.stop().await;
     }
 }
 

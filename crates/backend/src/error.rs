@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use types::Timestamp;
+
 /// A failed operation on a backend.
 #[derive(Debug, thiserror::Error)]
 #[error("backend {backend}: {operation}: {message}")]
@@ -33,6 +35,12 @@ pub enum ErrorKind {
         /// How long the backend asks us to wait.
         retry_after: Option<Duration>,
     },
+    /// No grant covers the attempt: a limit that its owner set is reached, or at present nobody can tell. Nothing
+    /// was sent, and it is no failure of the backend.
+    LimitReached {
+        /// When the limit starts over, or when to ask again.
+        resets_at: Timestamp,
+    },
     /// The request certainly had no effect: it was never sent whole, or was answered with a refusal.
     Unavailable,
     /// The request left and no trustworthy answer came: it may have had its effect, or may still have it.
@@ -61,9 +69,12 @@ impl ErrorKind {
     #[must_use]
     pub fn reaction(self) -> Reaction {
         match self {
-            Self::NotFound | Self::Denied | Self::OutOfSpace | Self::BadBody | Self::Unsupported => {
-                Reaction::GiveUp
-            }
+            Self::NotFound
+            | Self::Denied
+            | Self::OutOfSpace
+            | Self::BadBody
+            | Self::Unsupported
+            | Self::LimitReached { .. } => Reaction::GiveUp,
             Self::Throttled { retry_after } => Reaction::RetryAfter(retry_after),
             Self::Unavailable | Self::Corrupt => Reaction::RetryAfter(None),
             Self::Unknown => Reaction::Abandon,
@@ -78,6 +89,7 @@ impl ErrorKind {
             Self::Denied => "denied",
             Self::OutOfSpace => "out_of_space",
             Self::Throttled { .. } => "throttled",
+            Self::LimitReached { .. } => "limit_reached",
             Self::Unavailable => "unavailable",
             Self::Unknown => "unknown",
             Self::BadBody => "bad_body",

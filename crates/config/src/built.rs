@@ -47,9 +47,9 @@ const FEATURES: &[(Feature, &str, bool)] = &[
     (Feature::Tracing, "tracing", false),
     (Feature::Rebalance, "rebalancing", true),
     (Feature::Repair, "repair of missing replicas", true),
-    (Feature::ApiRequestLimit, "limits on requests", false),
-    (Feature::EgressLimit, "limits on egress", false),
-    (Feature::IngressLimit, "limits on ingress", false),
+    (Feature::ApiRequestLimit, "limits on requests", true),
+    (Feature::EgressLimit, "limits on egress", true),
+    (Feature::IngressLimit, "limits on ingress", true),
     (Feature::RequestPools, "limits on kinds of requests", false),
     (Feature::BackendBreaker, "circuit breakers of backends", false),
     (Feature::Cors, "CORS", false),
@@ -94,7 +94,6 @@ const REPAIR: &str = "replicas are written with each object, but this release do
 const BROADCAST: &str = "no backend is searched for objects that the catalog does not name";
 const PROVED: &str = "every block is proved on its way from a backend, for clients and for repair, always";
 const CATALOG: &str = "SQLite is part of this process and does not fail apart from it";
-const POOLS: &str = "it says how limits are counted";
 
 /// Keys that are not simply honoured. A key that is not listed stands as the section around it does.
 const STANDINGS: &[(&str, Standing)] = &[
@@ -119,11 +118,6 @@ const STANDINGS: &[(&str, Standing)] = &[
     ),
     ("backends[].disable_checksum", Superseded("no checksum header is sent to a backend")),
     ("backends[].strip_sdk_headers", Superseded("no header of an SDK is sent to a backend")),
-    ("backends[].api_request_limit", Needs(Feature::ApiRequestLimit)),
-    ("backends[].egress_byte_limit", Needs(Feature::EgressLimit)),
-    ("backends[].ingress_byte_limit", Needs(Feature::IngressLimit)),
-    ("backends[].limits_period", Waits(Feature::ApiRequestLimit, POOLS)),
-    ("backends[].limits_anchor", Waits(Feature::ApiRequestLimit, POOLS)),
     ("backends[].request_limits", Needs(Feature::RequestPools)),
     ("backends[].unmetered", Needs(Feature::RequestPools)),
     ("rebalance", Needs(Feature::Rebalance)),
@@ -147,7 +141,6 @@ const STANDINGS: &[(&str, Standing)] = &[
     ),
     ("rate_limit.cleanup_interval", Superseded("clients are forgotten where their place is needed")),
     ("cleanup_queue.claim_grace_period", Superseded("work is claimed by living instances, not for a time")),
-    ("usage_flush", Waits(Feature::ApiRequestLimit, "usage is counted for limits")),
     ("encryption", Needs(Feature::Encryption)),
     ("compression", Needs(Feature::Compression)),
     ("integrity", Needs(Feature::Integrity)),

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use backend::Backend;
+use backend::{Allowance, Backend};
 use catalog::{BackendId, Catalog};
 use format::PathGrammar;
 use runtime::{Bell, Clock, Ids, mutation};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use types::{BackendName, BootId};
+use types::{BackendName, BootId, Traffic};
 
 use crate::held::Abandoned;
 use crate::readers::Readers;
@@ -40,8 +40,12 @@ pub struct Parts {
 pub struct Place {
     /// Its number in the catalog.
     pub id: BackendId,
-    /// The driver with its decorators.
+    /// The driver with its decorators, for requests of clients.
     pub backend: Arc<dyn Backend>,
+    /// The same for our own work, which draws on its own share of the limits.
+    pub maintenance: Arc<dyn Backend>,
+    /// What may still be done with it.
+    pub allowance: Arc<Allowance>,
     /// How paths on it are made.
     pub grammar: PathGrammar,
     /// Bytes that may be charged to it; `None` is unlimited.
@@ -51,16 +55,27 @@ pub struct Place {
 }
 
 impl Place {
+    /// A backend without limits.
+    #[must_use]
+    pub fn new(id: BackendId, backend: Arc<dyn Backend>, grammar: PathGrammar) -> Self {
+        let maintenance = Arc::clone(&backend);
+        let allowance = Arc::new(Allowance::unlimited(backend.name().clone()));
+        Self { id, backend, maintenance, allowance, grammar, quota: None, object_bytes_max: None }
+    }
+
+    /// The driver with its decorators, for this traffic.
+    #[must_use]
+    pub fn through(&self, traffic: Traffic) -> &Arc<dyn Backend> {
+        match traffic {
+            Traffic::Client => &self.backend,
+            Traffic::Maintenance => &self.maintenance,
+        }
+    }
+
     /// The operator's name for it.
     #[must_use]
     pub fn name(&self) -> &BackendName {
         self.backend.name()
-    }
-
-    /// The way to it for work that no client waits for: repair, moves, proofs.
-    #[must_use]
-    pub fn maintenance(&self) -> Arc<dyn Backend> {
-        Arc::clone(&self.backend)
     }
 }
 

@@ -4,16 +4,17 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use backend::{BackendError, ByteStream, ErrorKind};
+use backend::{BackendError, ByteStream, ErrorKind, Needs};
 use bytes::Bytes;
 use catalog::{Content, Located, Piece, ReplicaAt, ReplicaState, Want};
 use format::{BlockVerifier, align_to_blocks};
 use futures::{StreamExt, stream};
 use runtime::{Instant, mutation};
-use types::{BackendName, ByteRange, ManifestId};
+use types::{BackendName, ByteRange, LimitKind, ManifestId, Traffic};
 
 use crate::conditions::Verdict;
 use crate::engine::{Engine, Shared};
+use crate::limits::Shut;
 use crate::readers::ReadGuard;
 use crate::{EngineError, GetObject, Opened, OpenedBody, Read};
 
@@ -64,6 +65,8 @@ impl Engine {
 /// A read under way.
 pub(crate) struct Reading {
     shared: Arc<Shared>,
+    /// For whom.
+    traffic: Traffic,
     /// Holds back the reaper.
     _guard: ReadGuard,
     manifest: Option<ManifestId>,
@@ -77,8 +80,6 @@ pub(crate) struct Reading {
     ready: VecDeque<Bytes>,
     /// Replicas tried for the present piece without a byte gained.
     tried: usize,
-    /// Whether nobody waits for it but a worker.
-    maintenance: bool,
 }
 
 /// A run of blocks on its way from one replica.
@@ -101,23 +102,14 @@ impl Reading {
         pieces: Vec<Piece>,
     ) -> Self {
         let (pieces, ready) = (shared_pieces(pieces), VecDeque::new());
-        Self {
-            shared,
-            _guard: guard,
-            manifest,
-            left,
-            pieces,
-            source: None,
-            place: None,
-            ready,
-            tried: 0,
-            maintenance: false,
-        }
+        let (traffic, source, place) = (Traffic::Client, None, None);
+        Self { shared, traffic, _guard: guard, manifest, left, pieces, source, place, ready, tried: 0 }
     }
 
-    /// The same, out of the share of each limit that is kept for maintenance.
-    pub(crate) fn for_maintenance(self) -> Self {
-        Self { maintenance: true, ..self }
+    /// A read for ourselves, which draws on the share of the limits that is kept for that.
+    pub(crate) fn for_maintenance(mut self) -> Self {
+        self.traffic = Traffic::Maintenance;
+        self
     }
 
     /// Waits for the first bytes, then gives the rest as a stream.
@@ -194,17 +186,19 @@ impl Reading {
         })?;
         let in_blob = ByteRange::new(piece.blob_offset + (wanted.start - piece.range.start), wanted.length);
         let run = align_to_blocks(in_blob, piece.blob_size);
-        let order = self.shared.reading_order(&piece.replicas);
+        let order = self.shared.reading_order(&piece.replicas, run.length, self.traffic);
+        let mut limits = Shut::default();
         while self.tried < order.len() * ROUNDS {
             let (place, replica) = &order[self.tried % order.len()];
             self.tried += 1;
-            let at = &self.shared.places[*place];
-            let backend = if self.maintenance { at.maintenance() } else { Arc::clone(&at.backend) };
-            let range = (run != ByteRange::whole(piece.blob_size)).then_some(run);
+            let backend = self.shared.places[*place].through(self.traffic);
+            // Where bytes are limited, it is known beforehand how many come.
+            let counted = self.shared.places[*place].allowance.limits(LimitKind::Egress) && run.length > 0;
+            let range = (counted || run != ByteRange::whole(piece.blob_size)).then_some(run);
             let started = Instant::now();
             match backend.get(&replica.path, range).await {
                 Ok(download) if download.length == run.length => {
-                    self.shared.proofs.reads.fetch_add(u64::from(!self.maintenance), Relaxed);
+                    self.shared.proofs.reads.fetch_add(u64::from(self.traffic == Traffic::Client), Relaxed);
                     return Ok(SourceRead {
                         replica: replica.clone(),
                         place: *place,
@@ -218,8 +212,14 @@ impl Reading {
                     let why = format!("has {} bytes of the {} that it should", download.length, run.length);
                     self.shared.suspect(*place, replica, &why).await;
                 }
-                Err(error) => self.shared.read_failed(*place, replica, &error).await,
+                Err(error) => {
+                    limits.note(&error);
+                    self.shared.read_failed(*place, replica, &error).await;
+                }
             }
+        }
+        if let Some(reached) = limits.reached(self.shared.clock.now()) {
+            return Err(reached);
         }
         Err(EngineError::Unavailable(format!("no replica of blob {} can be read at present", piece.blob)))
     }
@@ -283,15 +283,18 @@ impl SourceRead {
 }
 
 impl Shared {
-    /// The replicas in the order in which to try them: live before suspect, then as health ranks them.
-    fn reading_order(&self, replicas: &[ReplicaAt]) -> Vec<(usize, ReplicaAt)> {
+    /// The replicas in the order in which to try them: live before suspect, those whose limits let so many
+    /// bytes pass before others, then as health ranks them.
+    fn reading_order(&self, replicas: &[ReplicaAt], bytes: u64, traffic: Traffic) -> Vec<(usize, ReplicaAt)> {
         let mut order: Vec<(usize, ReplicaAt)> = replicas
             .iter()
             .filter_map(|replica| self.place(replica.backend).map(|(place, _)| (place, replica.clone())))
             .collect();
         order.sort_by_key(|(place, replica)| {
             let (doubtful, latency) = self.health.rank(*place);
-            (replica.state != ReplicaState::Live, doubtful, latency, *place)
+            // One that is known to end before its limit does is better than one that is not.
+            let shut = self.places[*place].allowance.shut_until(traffic, Needs::get(bytes)).is_some();
+            (replica.state != ReplicaState::Live, shut, doubtful, latency, *place)
         });
         order
     }
@@ -299,6 +302,10 @@ impl Shared {
     async fn read_failed(&self, place: usize, replica: &ReplicaAt, error: &BackendError) {
         match error.kind {
             ErrorKind::NotFound => self.suspect(place, replica, "is not there").await,
+            // No fault of the backend: nobody asked it.
+            ErrorKind::LimitReached { .. } => {
+                tracing::debug!(%error, replica = %replica.replica, "a limit is reached, reading the next replica");
+            }
             _ => {
                 self.health.failed(place);
                 tracing::warn!(%error, replica = %replica.replica, "a replica could not be read, trying the next");
@@ -328,7 +335,7 @@ impl Shared {
     pub(crate) async fn marker_is_there(&self, place: usize) -> bool {
         let place = &self.places[place];
         let folder = format!("{}{}", place.grammar.reserved(), format::Marker::FOLDER);
-        match place.backend.list(&folder, None).await {
+        match place.maintenance.list(&folder, None).await {
             Ok(page) => !page.entries.is_empty(),
             Err(_) => false,
         }

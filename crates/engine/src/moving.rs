@@ -17,6 +17,7 @@ use crate::EngineError;
 use crate::engine::Shared;
 use crate::get::Reading;
 use crate::held::Held;
+use crate::limits::Shut;
 
 /// What became of making a replica.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -167,7 +168,7 @@ impl Shared {
             progress.release();
         }
         let started = runtime::instant_now();
-        let answer = place.maintenance().put(&target.path, body, PutOptions { metadata }).await;
+        let answer = place.maintenance.put(&target.path, body, PutOptions { metadata }).await;
         let answer = answer.and_then(|receipt| {
             if taken.load(Relaxed) == source.piece.blob_size {
                 return Ok(receipt);
@@ -182,10 +183,13 @@ impl Shared {
             }
             Err(error) => {
                 held.settle(target.replica, self.outcome_of(held, &error, index));
-                if error.kind != ErrorKind::BadBody {
+                if !matches!(error.kind, ErrorKind::BadBody | ErrorKind::LimitReached { .. }) {
                     self.health.failed(index);
                 }
-                Err(EngineError::Unavailable(error.to_string()))
+                let mut limits = Shut::default();
+                limits.note(&error);
+                let reached = limits.reached(self.clock.now());
+                Err(reached.unwrap_or_else(|| EngineError::Unavailable(error.to_string())))
             }
         }
     }
@@ -195,7 +199,9 @@ impl Shared {
         let late_arrival = self.places[index].backend.profile().late_arrival_bound;
         match error.kind {
             // Certainly nothing was stored, nor will be.
-            ErrorKind::Unavailable | ErrorKind::Unsupported => WriteOutcome::Unsent,
+            ErrorKind::Unavailable | ErrorKind::Unsupported | ErrorKind::LimitReached { .. } => {
+                WriteOutcome::Unsent
+            }
             ErrorKind::Unknown | ErrorKind::Corrupt => held.unknown(late_arrival),
             _ => WriteOutcome::Doomed { arrives_until: None },
         }
@@ -206,7 +212,7 @@ impl Shared {
     async fn said_by(&self, source: &MoveSource) -> Vec<backend::MetadataEntry> {
         for at in source.replicas() {
             let Some((_, place)) = self.place(at.backend) else { continue };
-            if let Ok(stat) = place.maintenance().head(&at.path).await {
+            if let Ok(stat) = place.maintenance.head(&at.path).await {
                 return stat.metadata.into_iter().filter(|(name, _)| name.starts_with("s3o-")).collect();
             }
         }

@@ -1,5 +1,7 @@
 //! Which backends a new blob may go to, and in which order. Pure.
 
+use types::Timestamp;
+
 use crate::Strategy;
 
 /// A backend as placement sees it.
@@ -13,13 +15,17 @@ pub(crate) struct Candidate {
     pub(crate) put_bytes_max: u64,
     /// Largest object it takes.
     pub(crate) object_bytes_max: Option<u64>,
+    /// Until when its limits keep it from taking the blob, where they are known to.
+    pub(crate) shut_until: Option<Timestamp>,
     /// Whether it failed lately. It is tried last, not never: nothing else may be left.
     pub(crate) doubtful: bool,
 }
 
 impl Candidate {
     fn takes(&self, object: u64, blob: u64) -> bool {
-        self.object_bytes_max.is_none_or(|max| object <= max) && blob <= self.put_bytes_max
+        self.shut_until.is_none()
+            && self.object_bytes_max.is_none_or(|max| object <= max)
+            && blob <= self.put_bytes_max
     }
 
     fn fill(&self) -> f64 {
@@ -64,11 +70,13 @@ pub(crate) fn blob_bytes_max(candidates: &[Candidate], object: u64, factor: u32)
 mod tests {
     use super::*;
 
-    /// `name=charged/quota`, `!` for doubtful, `<n` for the largest object, `^n` for the largest put.
+    /// `name=charged/quota`, `!` for doubtful, `#` for shut, `<n` for the largest object, `^n` for the largest put.
     fn parse(text: &str) -> Vec<(&str, Candidate)> {
         text.split_whitespace()
             .map(|word| {
                 let (name, rest) = word.split_once('=').unwrap();
+                let shut = rest.ends_with('#');
+                let rest = rest.trim_end_matches('#');
                 let doubtful = rest.ends_with('!');
                 let rest = rest.trim_end_matches('!');
                 let (rest, put) = rest.split_once('^').unwrap_or((rest, "1000000"));
@@ -79,6 +87,7 @@ mod tests {
                     quota: quota.parse().ok(),
                     put_bytes_max: put.parse().unwrap(),
                     object_bytes_max: object.map(|o| o.parse().unwrap()),
+                    shut_until: shut.then(Timestamp::default),
                     doubtful,
                 };
                 (name, candidate)
@@ -112,6 +121,12 @@ mod tests {
     #[test]
     fn a_doubtful_backend_is_tried_last() {
         check(Strategy::Pack, "oci=0/10! b2=0/10", 1, "b2 oci");
+    }
+
+    #[test]
+    fn one_whose_limits_are_reached_is_not_tried() {
+        check(Strategy::Pack, "oci=0/10# b2=0/10!", 1, "b2");
+        check(Strategy::Spread, "oci=0/10#", 1, "");
     }
 
     #[test]

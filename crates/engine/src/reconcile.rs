@@ -76,7 +76,7 @@ impl Engine {
         match &run.phase {
             Phase::Listing(cursor) => {
                 let place = shared.present_place(run.backend).await?;
-                let page = place.backend.list(place.grammar.prefix(), cursor.as_deref()).await;
+                let page = place.maintenance.list(place.grammar.prefix(), cursor.as_deref()).await;
                 let page = page.map_err(|error| EngineError::Unavailable(error.to_string()))?;
                 shared.judge_listed(run, place, &page.entries).await?;
                 run.phase = match page.next {
@@ -172,7 +172,7 @@ impl Shared {
     /// Looks at a stray itself: a listing may be of a moment ago.
     async fn confirm(&self, place: &Place, stray: Stray) -> Result<Option<Stray>, EngineError> {
         let now = self.clock.now();
-        match place.backend.head(&stray.path).await {
+        match place.maintenance.head(&stray.path).await {
             // What came late is not yet what it will be.
             Ok(stat) if stat.modified.is_some_and(|at| !self.is_settled(place, at, now)) => Ok(None),
             Ok(stat) => {
@@ -214,7 +214,7 @@ impl Shared {
             if !is_due || run.seen.has(row.replica) {
                 continue;
             }
-            let why = match place.backend.head(&row.path).await {
+            let why = match place.maintenance.head(&row.path).await {
                 Ok(stat) => {
                     let known = self.catalog.known_replicas(&[row.replica]).await?;
                     let size = known.into_iter().flatten().next().map_or(stat.size, |known| known.size);

@@ -101,7 +101,7 @@ impl Shared {
     /// Reads all of a replica, a chunk at a time, and keeps none of it.
     async fn prove(&self, place: usize, at: &ReplicaAt, source: &MoveSource) -> Verdict {
         let size = source.piece.blob_size;
-        let download = match self.places[place].maintenance().get(&at.path, None).await {
+        let download = match self.places[place].maintenance.get(&at.path, None).await {
             Ok(download) => download,
             Err(error) => return verdict_of(error),
         };

@@ -6,14 +6,15 @@
 
 use std::sync::Arc;
 
-use backend::MetadataEntry;
-use catalog::{BackendId, NewBlob, Reserve, ReserveFor, Target};
+use backend::{MetadataEntry, Needs};
+use catalog::{BackendId, CatalogError, NewBlob, Refusal, Reserve, ReserveFor, Target};
 use format::BlockHasher;
-use types::{BackendName, BlobId, BucketName, Md5, ObjectKey};
+use types::{BackendName, BlobId, BucketName, Md5, ObjectKey, Traffic};
 
 use crate::engine::Shared;
 use crate::held::Held;
 use crate::intake::{Intake, Proof};
+use crate::limits::Shut;
 use crate::placement::{self, Candidate};
 use crate::targets::{Targets, WrittenObject};
 use crate::window::Window;
@@ -80,6 +81,7 @@ impl Shared {
             quota: place.quota,
             put_bytes_max: place.backend.profile().put_bytes_max,
             object_bytes_max: place.object_bytes_max,
+            shut_until: None,
             doubtful: self.health.rank(index).0,
         };
         Ok(self.places.iter().enumerate().map(candidate).collect())
@@ -199,7 +201,17 @@ impl BodyWriter<'_> {
             ReserveFor::Object { size, .. } => *size,
             ReserveFor::Part { .. } => size,
         };
+        for (candidate, place) in self.candidates.iter_mut().zip(&self.shared.places) {
+            candidate.shut_until = place.allowance.shut_until(Traffic::Client, Needs::put(size));
+        }
         let order = placement::order(&self.candidates, settings.strategy, object, size);
+        let mut shut = Shut::default();
+        self.candidates.iter().filter_map(|candidate| candidate.shut_until).for_each(|at| shut.until(at));
+        let least = usize::try_from(settings.ack_replicas).unwrap_or(usize::MAX);
+        let mut reached = shut.reached(self.shared.clock.now());
+        if let Some(reached) = reached.take_if(|_| order.len() < least) {
+            return Err(reached);
+        }
         let (bucket, key) = (&self.write.bucket.name, self.write.key);
         let targets = self.shared.offer(&order, bucket, key, blob, size);
         self.held.expect(blob, &targets);
@@ -213,7 +225,12 @@ impl BodyWriter<'_> {
             least: settings.ack_replicas,
         };
         let answer = self.shared.repeat(|| self.shared.catalog.reserve(reserve.clone())).await;
-        let taken = self.held.reserved(answer)?;
+        let full = |error: &CatalogError| matches!(error.refusal(), Some(Refusal::OutOfSpace { .. }));
+        let taken = match (self.held.reserved(answer), reached) {
+            // The others may have room.
+            (Err(error), Some(reached)) if full(&error) => return Err(reached),
+            (answer, _) => answer?,
+        };
         let wanted = self.shared.factor_of(self.write.bucket);
         let object = WrittenObject { bucket, key, wanted, says: &self.write.says };
         Ok(Targets::start(self.shared, &mut self.held, object, (blob, size), window, order, taken))

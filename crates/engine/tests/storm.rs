@@ -61,6 +61,7 @@ impl Storm {
             wrap_catalog: Box::new(move |inner| -> Arc<dyn Catalog> {
                 Arc::new(Lossy { inner, lose: Arc::clone(&counter) })
             }),
+            ..Plan::default()
         };
         let house = House::build(plan).await;
         house.put("source", &bytes(120_000, 1)).await.unwrap();

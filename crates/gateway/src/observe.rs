@@ -62,6 +62,8 @@ pub struct RequestRecord {
     pub access_key: Option<String>,
     /// What went wrong: the S3 code, and what lies behind it.
     pub error: Option<String>,
+    /// It was refused because limits of the backends are reached.
+    pub limited: bool,
 }
 
 /// A method as a metric's label.
@@ -111,6 +113,7 @@ impl Ticket {
             remote,
             access_key: None,
             error: None,
+            limited: false,
         };
         Self {
             record,

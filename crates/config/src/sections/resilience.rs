@@ -81,15 +81,16 @@ section! {
 }
 
 section! {
-    /// How often counters of usage are written to the catalog.
+    /// How often what was spent of limits is written to the catalog, for people to read. The limits themselves
+    /// hold by what was granted.
     pub struct UsageFlush {
-        /// Pause between two flushes.
+        /// Pause between two times; nothing is written where nothing was spent.
         pub interval: Duration = or(Duration::from_secs(30)),
-        /// Flush more often near a limit.
+        /// Write more often near a limit.
         pub adaptive_enabled: bool = or(false),
         /// Share of a limit that is near it.
         pub adaptive_threshold: f64 = or(0.8),
-        /// Pause between two flushes near a limit.
+        /// Pause between two times near a limit.
         pub fast_interval: Duration = or(Duration::from_secs(5).min(interval / 2)),
     }
 }
