@@ -9,6 +9,7 @@ mod pace;
 pub(crate) mod rebuild;
 mod s3;
 mod standby;
+mod upkeep;
 
 pub(crate) use s3::trusted_proxies;
 
@@ -111,6 +112,9 @@ pub(crate) async fn build(
     metrics.journal.connect(engine.clone());
     let mut supervisor = Supervisor::new(clock.clone(), chance.clone(), shutdown.clone());
     workers::start(&mut supervisor, &engine);
+    engine.set_brake(upkeep::brake(config)).await?;
+    workers::start_upkeep(&mut supervisor, &engine, &upkeep::upkeep(config, &metrics.upkeep));
+    metrics.upkeep.connect(engine.clone());
     workers::start_shipper(&mut supervisor, &engine, pace::of(config));
     workers::start_fleet(&mut supervisor, &engine, &fleet::options(config, &buckets));
     metrics.fleet.connect(engine.clone(), fleet::strategy(config));

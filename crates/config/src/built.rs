@@ -38,7 +38,7 @@ const FEATURES: &[(Feature, &str, bool)] = &[
     (Feature::Postgres, "the PostgreSQL catalog", false),
     (Feature::Encryption, "encryption", false),
     (Feature::Compression, "compression", false),
-    (Feature::Integrity, "verification of replicas at rest", false),
+    (Feature::Integrity, "verification of replicas at rest", true),
     (Feature::Cache, "the cache of bodies", false),
     (Feature::Lifecycle, "expiry of objects", true),
     (Feature::Reconcile, "reconciliation", true),
@@ -46,7 +46,7 @@ const FEATURES: &[(Feature, &str, bool)] = &[
     (Feature::Ui, "the dashboard", false),
     (Feature::Tracing, "tracing", false),
     (Feature::Rebalance, "rebalancing", true),
-    (Feature::Repair, "repair of missing replicas", false),
+    (Feature::Repair, "repair of missing replicas", true),
     (Feature::ApiRequestLimit, "limits on requests", true),
     (Feature::EgressLimit, "limits on egress", true),
     (Feature::IngressLimit, "limits on ingress", true),
@@ -92,6 +92,7 @@ use Standing::{Needs, Superseded, Waits};
 
 const REPAIR: &str = "replicas are written with each object, but this release does not make lost ones again";
 const BROADCAST: &str = "no backend is searched for objects that the catalog does not name";
+const PROVED: &str = "every block is proved on its way from a backend, for clients and for repair, always";
 const CATALOG: &str = "SQLite is part of this process and does not fail apart from it";
 
 /// Keys that are not simply honoured. A key that is not listed stands as the section around it does.
@@ -143,6 +144,8 @@ const STANDINGS: &[(&str, Standing)] = &[
     ("encryption", Needs(Feature::Encryption)),
     ("compression", Needs(Feature::Compression)),
     ("integrity", Needs(Feature::Integrity)),
+    ("integrity.verify_on_read", Superseded(PROVED)),
+    ("integrity.verify_on_replicate", Superseded(PROVED)),
     ("cache", Needs(Feature::Cache)),
     ("lifecycle", Needs(Feature::Lifecycle)),
     ("reconcile", Needs(Feature::Reconcile)),

@@ -106,8 +106,12 @@ pub(crate) struct Shared {
     pub(crate) frozen: crate::freeze::Frozen,
     pub(crate) troubles: crate::drain::Troubles,
     pub(crate) stats: crate::stats::FleetStats,
+    pub(crate) repairs: crate::upkeep::RepairStats,
+    pub(crate) proofs: crate::upkeep::ProofStats,
     /// Something was doomed or given up.
     pub(crate) reap: Bell,
+    /// A blob has fewer live replicas than it should.
+    pub(crate) short: Bell,
     budget: Arc<Semaphore>,
     budget_units: u64,
 }
@@ -130,7 +134,10 @@ impl Engine {
                 frozen: crate::freeze::Frozen::default(),
                 troubles: crate::drain::Troubles::default(),
                 stats: crate::stats::FleetStats::default(),
+                repairs: crate::upkeep::RepairStats::default(),
+                proofs: crate::upkeep::ProofStats::default(),
                 reap: Bell::default(),
+                short: Bell::default(),
                 budget: Arc::new(Semaphore::new(units)),
                 budget_units: u64::try_from(units).unwrap_or(u64::MAX),
                 catalog,
@@ -174,6 +181,12 @@ impl Engine {
         &self.shared.reap
     }
 
+    /// Rings when a blob came to have fewer live replicas than it should: there is work for repair.
+    #[must_use]
+    pub fn short(&self) -> &Bell {
+        &self.shared.short
+    }
+
     /// The settings in force.
     #[must_use]
     pub fn settings(&self) -> &Settings {
@@ -182,6 +195,17 @@ impl Engine {
 }
 
 impl Shared {
+    /// Calls for repair where a blob that was just committed has fewer live replicas than it should.
+    pub(crate) fn call_for_repair(&self, blobs: &[catalog::NewBlob]) {
+        let is_live = |fate: &&catalog::Fate| matches!(fate.outcome, catalog::WriteOutcome::Live { .. });
+        let is_short = |blob: &catalog::NewBlob| {
+            blob.fates.iter().filter(is_live).count() < usize::try_from(blob.wanted).unwrap_or(usize::MAX)
+        };
+        if blobs.iter().any(is_short) {
+            self.short.ring();
+        }
+    }
+
     pub(crate) fn place(&self, id: BackendId) -> Option<(usize, &Place)> {
         self.places.iter().enumerate().find(|(_, place)| place.id == id)
     }

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use backend::{BackendError, ByteStream, ErrorKind, Needs};
 use bytes::Bytes;
@@ -79,6 +80,8 @@ pub(crate) struct Reading {
     ready: VecDeque<Bytes>,
     /// Replicas tried for the present piece without a byte gained.
     tried: usize,
+    /// Whether nobody waits for it but a worker.
+    maintenance: bool,
 }
 
 /// A run of blocks on its way from one replica.
@@ -197,6 +200,7 @@ impl Reading {
             let started = Instant::now();
             match backend.get(&replica.path, range).await {
                 Ok(download) if download.length == run.length => {
+                    self.shared.proofs.reads.fetch_add(u64::from(!self.maintenance), Relaxed);
                     return Ok(SourceRead {
                         replica: replica.clone(),
                         place: *place,
@@ -233,6 +237,7 @@ impl Reading {
                         self.shared.health.succeeded(place, started.elapsed());
                     }
                     if let Err(why) = source.take(bytes, piece, &mut self.ready) {
+                        self.shared.proofs.read_errors.fetch_add(1, Relaxed);
                         self.source = None;
                         self.ready.clear();
                         self.shared.suspect(place, &replica, &why).await;
@@ -321,8 +326,11 @@ impl Shared {
         }
         tracing::error!(backend.name = %name, replica = %replica.replica, path = %replica.path, "replica is suspect: it {why}");
         let change = self.ids.change();
-        if let Err(error) = self.catalog.mark_suspect(change, replica.replica, why).await {
-            tracing::warn!(%error, replica = %replica.replica, "could not note that a replica is suspect");
+        match self.catalog.mark_suspect(change, replica.replica, why).await {
+            Ok(()) => self.short.ring(),
+            Err(error) => {
+                tracing::warn!(%error, replica = %replica.replica, "could not note that a replica is suspect");
+            }
         }
     }
 

@@ -34,10 +34,13 @@ mod rebalance;
 mod rebuild;
 mod reconcile;
 mod remove;
+mod repair;
+mod scrub;
 mod seen;
 mod shipping;
 mod stats;
 mod targets;
+mod upkeep;
 mod window;
 mod words;
 mod write;
@@ -53,8 +56,11 @@ pub use reaper::{Reaped, Step};
 pub use rebalance::{Balance, RebalancePlan, Rebalanced};
 pub use rebuild::{Choices, FoundCatalogs, Plan, PlanError, RebuildError, find, plan, rebuild};
 pub use reconcile::{Found, Reconciling};
+pub use repair::{RepairOptions, Repaired};
+pub use scrub::Scrubbed;
 pub use shipping::{Segment, Shelf, Snapshot};
 pub use stats::FleetCounts;
+pub use upkeep::UpkeepCounts;
 pub use words::{
     Algorithm, Bucket, CompleteUpload, CopyObject, CopyPart, CreateUpload, DeleteObjects, Expected,
     GetObject, Incoming, IncomingStream, ListedPart, Opened, OpenedBody, PutObject, PutPart, Read,

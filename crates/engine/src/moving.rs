@@ -4,6 +4,7 @@
 //! the old one is doomed only under a recount. Cut off in between, there is one replica too many.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use backend::{BackendError, Body, BodyError, ErrorKind, PutOptions, PutReceipt};
 use catalog::{
@@ -127,6 +128,11 @@ impl Shared {
         let size = source.piece.blob_size;
         let target = |&index: &usize| {
             let place = &self.places[index];
+            let fits = size <= place.backend.profile().put_bytes_max
+                && place.object_bytes_max.is_none_or(|max| size <= max);
+            if !fits {
+                return None;
+            }
             let replica = self.ids.replica();
             Some(Target {
                 backend: place.id,
@@ -150,14 +156,27 @@ impl Shared {
         let (index, place) = self.place(target.backend).expect("targets are offered on places");
         let metadata = self.said_by(source).await;
         let bytes = reading.open().await?.stream;
-        let stream = bytes.map(|chunk| chunk.map_err(|error| BodyError(error.to_string())));
+        let taken = Arc::new(AtomicU64::new(0));
+        let count = Arc::clone(&taken);
+        let stream = bytes.map(move |chunk| {
+            count.fetch_add(chunk.as_ref().map_or(0, |bytes| bytes.len() as u64), Relaxed);
+            chunk.map_err(|error| BodyError(error.to_string()))
+        });
         let body = Body { length: source.piece.blob_size, stream: Box::pin(stream) };
         if let Some(progress) = held.progress(target.replica) {
             progress.start();
             progress.release();
         }
         let started = runtime::instant_now();
-        match place.maintenance.put(&target.path, body, PutOptions { metadata }).await {
+        let answer = place.maintenance.put(&target.path, body, PutOptions { metadata }).await;
+        let answer = answer.and_then(|receipt| {
+            if taken.load(Relaxed) == source.piece.blob_size {
+                return Ok(receipt);
+            }
+            let why = "was answered before it had all bytes";
+            Err(BackendError::new(place.name(), "put", ErrorKind::Corrupt, why))
+        });
+        match answer {
             Ok(receipt) => {
                 self.health.succeeded(index, started.elapsed());
                 Ok(receipt)

@@ -67,6 +67,7 @@ impl Engine {
             Ok(committed) => {
                 written.held.committed();
                 shared.reap.ring();
+                shared.call_for_repair(&commit.blobs);
                 let state = committed.object.state;
                 let backends = written.backends;
                 Ok(Stored {

@@ -102,6 +102,11 @@ impl Engine {
 impl Shared {
     /// A backend that is there: its marker is.
     async fn present_place(&self, backend: BackendId) -> Result<&Place, EngineError> {
+        if !self.may_delete() {
+            // What a newer catalog wrote would look like strays.
+            let why = "this catalog is not proved to be the newest: nothing is compared with it";
+            return Err(EngineError::Unavailable(why.to_owned()));
+        }
         let missing = || EngineError::Internal(format!("there is no backend {}", backend.0));
         let (index, place) = self.place(backend).ok_or_else(missing)?;
         if self.marker_is_there(index).await {
@@ -127,6 +132,8 @@ impl Shared {
         let ids: Vec<ReplicaId> = ours.iter().map(|(_, name)| name.replica).collect();
         let known = self.catalog.known_replicas(&ids).await?;
         let mut strays = Vec::new();
+        // Segments and snapshots that this catalog does not know may be all that is left of another one.
+        let reserved = place.grammar.reserved();
         for ((entry, name), known) in ours.iter().zip(known) {
             match known {
                 Some(known) if known.backend == place.id && known.path == entry.path => {
@@ -135,6 +142,7 @@ impl Shared {
                 }
                 // A copy of what lies elsewhere: somebody made it, and it is theirs.
                 Some(_) => run.found.foreign += 1,
+                None if entry.path.as_str().starts_with(&reserved) => run.found.foreign += 1,
                 None if self.is_settled(place, name.replica.timestamp(), run.began) => {
                     let stray = Stray {
                         replica: name.replica,

@@ -230,7 +230,7 @@ mod tests {
             let file = seal(&header(), &lines);
             let (read, found) = open(&file).unwrap();
             prop_assert_eq!(read, header());
-            prop_assert_eq!(found, lines);
+            prop_assert_eq!(&found, &lines);
             let at = at.index(file.len());
             prop_assert!(open(&file[..at]).is_err(), "cut at {}", at);
             let mut flipped = file.to_vec();

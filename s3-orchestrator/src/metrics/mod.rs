@@ -8,6 +8,7 @@ mod journal;
 mod ledger;
 mod process;
 mod requests;
+mod upkeep;
 mod usage;
 mod workers;
 
@@ -28,6 +29,7 @@ pub(crate) use fleet::FleetMetrics;
 pub(crate) use journal::Journal;
 pub(crate) use ledger::Ledger;
 pub(crate) use requests::RequestMetrics;
+pub(crate) use upkeep::UpkeepMetrics;
 pub(crate) use usage::Usage;
 pub(crate) use workers::WorkerMetrics;
 
@@ -57,6 +59,8 @@ pub(crate) struct Metrics {
     pub journal: Arc<Journal>,
     /// How the workers are doing.
     pub workers: Arc<WorkerMetrics>,
+    /// What repair, trimming and proofs did, and the brake.
+    pub upkeep: Arc<UpkeepMetrics>,
     /// What fleet work did.
     pub fleet: Arc<FleetMetrics>,
 }
@@ -81,15 +85,18 @@ impl Metrics {
         ours.register_collector(Box::new(Arc::clone(&journal)));
         let workers = Arc::new(WorkerMetrics::default());
         ours.register_collector(Box::new(Arc::clone(&workers)));
+        let upkeep = Arc::new(UpkeepMetrics::new(ours));
+        ours.register_collector(Box::new(Arc::clone(&upkeep)));
         let fleet = Arc::new(FleetMetrics::default());
         ours.register_collector(Box::new(Arc::clone(&fleet)));
-        Self { registry, requests, backends, ledger, usage, journal, workers, fleet }
+        Self { registry, requests, backends, ledger, usage, journal, workers, upkeep, fleet }
     }
 
     /// All of them, in the format of OpenMetrics or, as is, in the older one of Prometheus.
     async fn page(&self, open_metrics: bool) -> String {
         self.ledger.refresh().await;
         self.usage.refresh().await;
+        self.upkeep.refresh().await;
         self.journal.refresh().await;
         let mut text = String::new();
         encode(&mut text, &self.registry).expect("writing to a string does not fail");

@@ -4,6 +4,7 @@
 //! role or subject; `schema` has the tables.
 
 mod audit;
+mod brake;
 mod completion;
 mod content;
 mod deployment;
@@ -22,9 +23,11 @@ mod open;
 mod readers;
 mod reaping;
 mod rebuild;
+mod repair;
 mod replicas;
 mod rows;
 mod schema;
+mod scrubbing;
 mod shipping;
 mod strays;
 mod uploads;

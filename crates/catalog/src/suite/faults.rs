@@ -1,6 +1,7 @@
 //! A catalog whose answers get lost, for the tests of what is built on one.
 
 mod fleet;
+mod repair;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -8,6 +8,7 @@ mod limits;
 mod moves;
 mod objects;
 mod reaping;
+mod repair;
 mod repeats;
 mod strays;
 mod uploads;
@@ -38,6 +39,7 @@ const CASES: &[Case] = cases! {
     reaping: what_a_reader_may_hold_is_not_given_out, a_delete_that_failed_is_tried_again, only_what_is_doomed_is_settled, a_manifest_dissolves_step_by_step, a_reader_goes_on_with_a_manifest_that_dissolves, suspicion_falls_on_live_replicas_only, records_are_forgotten_in_time;
     fleet: a_draining_backend_takes_nothing_new, n16_the_last_replica_is_never_retired, n7_of_racing_moves_one_wins, what_a_backend_holds_is_read_page_by_page, a_backend_is_forgotten_once_it_is_empty, what_a_lost_backend_owes_is_given_up, what_waits_to_be_deleted_is_shown;
     expiry: objects_expire_by_prefix_age_and_tags, what_changed_since_it_was_seen_does_not_expire, uploads_that_nobody_goes_on_with_are_found;
+    repair: n64_the_most_endangered_come_first_and_a_failing_one_starves_nobody, a_short_commit_is_in_the_queue, a_change_of_the_factor_is_marked_step_by_step, n130_a_round_of_proofs_comes_to_every_replica, a_suspect_replica_that_is_proved_is_live_again, the_brake_holds_deletes_when_workers_doom_too_much, the_brake_counts_clients_where_it_is_told_to_and_moves_never;
     moves: n6_a_backend_that_has_the_blob_gets_no_second_replica, a_move_of_what_was_deleted_meanwhile_leaves_nothing, a_move_keeps_to_quotas_drains_and_owners;
     strays: a_stray_is_charged_and_waits, a_row_that_came_meanwhile_makes_no_stray, a_stray_becomes_an_object, a_stray_of_a_living_blob_is_no_replica_of_it;
     instances: instances_live_side_by_side, a_heart_that_beats_is_not_declared_dead, the_dead_stay_dead_and_others_live_on;

@@ -3,6 +3,7 @@
 #![allow(unreachable_pub, reason = "a module of tests")]
 
 mod fleet;
+mod repair;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
