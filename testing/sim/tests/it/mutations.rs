@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use sim::{Cuts, Plan};
+use sim::{Ask, Cuts, Fault, Plan, Verb};
 
 use crate::running::run;
 
@@ -69,6 +69,50 @@ const MUTATIONS: &[(&[&str], &str)] = &[
     (&["write.enough"], "a write is answered when enough replicas are stored"),
 ];
 
+/// Mutations that few schedules come near, and what makes more of them do.
+const SHARPENED: &[(&str, fn(&mut Plan))] = &[
+    ("budget.taken", with_large_bodies),
+    ("copy.source", with_copies_of_what_changes),
+    ("lost.repeated", with_lost_answers),
+    ("part.open", with_lost_answers),
+    ("window.last-byte", with_bad_bodies_on_silent_backends),
+];
+
+fn with_large_bodies(plan: &mut Plan) {
+    plan.budget_bytes = plan.window_bytes;
+    for op in plan.clients.iter_mut().flatten() {
+        (op.think_ms, op.patience_ms) = (0, None);
+        op.verb = Verb::Put { size: 40_000, condition: Ask::None, flaw: None };
+    }
+}
+
+fn with_copies_of_what_changes(plan: &mut Plan) {
+    for (index, op) in plan.clients.iter_mut().flatten().enumerate() {
+        (op.think_ms, op.patience_ms, op.key) = (0, None, 0);
+        op.verb = match index % 3 {
+            0 => Verb::Put { size: 100, condition: Ask::None, flaw: None },
+            1 => Verb::Head,
+            _ => Verb::Copy { from: 0, as_seen: true, condition: Ask::None },
+        };
+    }
+}
+
+fn with_lost_answers(plan: &mut Plan) {
+    plan.catalog_loses = 150;
+    plan.crashes.clear();
+}
+
+fn with_bad_bodies_on_silent_backends(plan: &mut Plan) {
+    plan.crashes.clear();
+    for backend in &mut plan.backends {
+        backend.odds.insert(Fault::PutNeverAnswers, 400);
+    }
+    for op in plan.clients.iter_mut().flatten() {
+        (op.patience_ms, op.seed) = (None, op.seed & !1);
+        op.verb = Verb::Put { size: 30_000, condition: Ask::None, flaw: Some(Fault::BodyWrongDigest) };
+    }
+}
+
 /// Guards that no schedule misses, and why they stay.
 const UNREACHED: &[(&str, &str)] =
     &[("owner.alive", "one process owns the catalog: the dead ask for nothing. For several on one catalog")];
@@ -112,8 +156,12 @@ fn each_mutation_is_caught() {
 
 /// The first seed that notices, and what it noticed.
 fn catch(switches: &'static [&'static str]) -> Option<(u64, String)> {
+    let sharpened = SHARPENED.iter().find(|(name, _)| switches.contains(name));
     (1..=SEEDS_MAX).find_map(|seed| {
-        let plan = Plan::new(seed, &Cuts::default());
+        let mut plan = Plan::new(seed, &Cuts::default());
+        if let Some((_, sharpen)) = sharpened {
+            sharpen(&mut plan);
+        }
         let ran = catch_unwind(AssertUnwindSafe(|| runtime::mutation::with(switches, || run(plan, false))));
         match ran {
             Ok(outcome) => {
