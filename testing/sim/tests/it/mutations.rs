@@ -75,6 +75,7 @@ const SHARPENED: &[(&str, fn(&mut Plan))] = &[
     ("copy.source", with_copies_of_what_changes),
     ("lost.repeated", with_lost_answers),
     ("part.open", with_lost_answers),
+    ("reader.first", with_slow_reads_of_what_changes),
     ("window.last-byte", with_bad_bodies_on_silent_backends),
 ];
 
@@ -93,6 +94,23 @@ fn with_copies_of_what_changes(plan: &mut Plan) {
             0 => Verb::Put { size: 100, condition: Ask::None, flaw: None },
             1 => Verb::Head,
             _ => Verb::Copy { from: 0, as_seen: true, condition: Ask::None },
+        };
+    }
+}
+
+fn with_slow_reads_of_what_changes(plan: &mut Plan) {
+    plan.crashes.clear();
+    plan.shuffle = 90;
+    for backend in &mut plan.backends {
+        backend.windows.clear();
+        backend.odds.clear();
+        backend.odds.insert(Fault::Slow, 400);
+    }
+    for (index, op) in plan.clients.iter_mut().flatten().enumerate() {
+        (op.think_ms, op.patience_ms, op.key) = (0, None, 0);
+        op.verb = match index % 2 {
+            0 => Verb::Put { size: 100, condition: Ask::None, flaw: None },
+            _ => Verb::Get { whole: true },
         };
     }
 }
