@@ -81,8 +81,6 @@ pub(crate) struct Reading {
     ready: VecDeque<Bytes>,
     /// Replicas tried for the present piece without a byte gained.
     tried: usize,
-    /// Whether nobody waits for it but a worker.
-    maintenance: bool,
 }
 
 /// A run of blocks on its way from one replica.
@@ -201,7 +199,7 @@ impl Reading {
             let started = Instant::now();
             match backend.get(&replica.path, range).await {
                 Ok(download) if download.length == run.length => {
-                    self.shared.proofs.reads.fetch_add(u64::from(!self.maintenance), Relaxed);
+                    self.shared.proofs.reads.fetch_add(u64::from(self.traffic == Traffic::Client), Relaxed);
                     return Ok(SourceRead {
                         replica: replica.clone(),
                         place: *place,
