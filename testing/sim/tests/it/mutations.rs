@@ -68,8 +68,11 @@ const MUTATIONS: &[(&[&str], &str)] = &[
     (&["write.enough"], "a write is answered when enough replicas are stored"),
 ];
 
+/// A mutation, and how its plan is made sharper.
+type Sharpened = (&'static str, fn(&mut Plan));
+
 /// Mutations that few schedules come near, and what makes more of them do.
-const SHARPENED: &[(&str, fn(&mut Plan))] = &[
+const SHARPENED: &[Sharpened] = &[
     ("budget.taken", with_large_bodies),
     ("copy.source", with_copies_of_what_changes),
     ("lost.repeated", with_lost_answers),
