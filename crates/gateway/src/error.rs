@@ -275,7 +275,7 @@ mod tests {
     #[test]
     fn a_limit_says_when_it_starts_over() {
         for (millis, seconds) in [(0, "1"), (1_001, "2"), (2_678_400_000, "2678400")] {
-            let retry_after = std::time::Duration::from_millis(millis);
+            let retry_after = Duration::from_millis(millis);
             let fault = Fault::from(EngineError::LimitReached { retry_after });
             assert_eq!((fault.code.as_str(), fault.code.status().as_u16()), ("SlowDown", 503));
             let header = fault.headers.iter().find(|(name, _)| *name == RETRY_AFTER).unwrap();
