@@ -35,6 +35,7 @@ impl Engine {
         let guard = shared.readers.enter(shared.catalog.horizon());
         let located = shared.catalog.locate(request.bucket.id, &request.key, request.want).await?;
         let guard = if mutation::is_on("reader.first") {
+            drop(guard);
             shared.readers.enter(shared.catalog.horizon())
         } else {
             guard

@@ -95,8 +95,8 @@ impl Metrics {
     /// All of them, in the format of OpenMetrics or, as is, in the older one of Prometheus.
     async fn page(&self, open_metrics: bool) -> String {
         self.ledger.refresh().await;
-        self.upkeep.refresh().await;
         self.usage.refresh().await;
+        self.upkeep.refresh().await;
         self.journal.refresh().await;
         let mut text = String::new();
         encode(&mut text, &self.registry).expect("writing to a string does not fail");
