@@ -124,7 +124,10 @@ const STANDINGS: &[(&str, Standing)] = &[
     ("replication.worker_interval", Waits(Feature::Repair, REPAIR)),
     ("replication.batch_size", Waits(Feature::Repair, REPAIR)),
     ("replication.concurrency", Waits(Feature::Repair, REPAIR)),
-    ("replication.unhealthy_threshold", Waits(Feature::Repair, REPAIR)),
+    (
+        "replication.unhealthy_threshold",
+        Waits(Feature::BackendBreaker, "no backend counts as gone without it"),
+    ),
     (
         "write_path.parallel_copies",
         Superseded("all replicas of a write are sent at once, see write_path.ack_replicas"),

@@ -100,7 +100,7 @@ fn what_is_not_built_is_named_with_its_line() {
 fn what_waits_for_a_feature_is_said_once() {
     let warnings = load(GUIDE).unwrap().warnings;
     let keys: Vec<_> = warnings.iter().map(|warning| warning.key.as_str()).collect();
-    assert_eq!(keys, ["circuit_breaker"], "{warnings:#?}");
+    assert_eq!(keys, ["replication.unhealthy_threshold", "circuit_breaker"], "{warnings:#?}");
 }
 
 #[test]
