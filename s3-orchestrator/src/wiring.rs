@@ -4,10 +4,12 @@
 
 mod backends;
 mod fleet;
+mod limits;
 mod pace;
 pub(crate) mod rebuild;
 mod s3;
 mod standby;
+mod upkeep;
 
 pub(crate) use s3::trusted_proxies;
 
@@ -17,7 +19,7 @@ use std::sync::Arc;
 use ::config::{Backend as BackendConfig, Config};
 use catalog::sqlite::{Options, Sqlite, WhenHeld};
 use catalog::{BackendSpec, Breakers, Catalog, CircuitBreaker};
-use engine::{Bucket, Engine, Parts, Settings, Strategy};
+use engine::{Bucket, Engine, Grants, Parts, Settings, Strategy};
 use gateway::Gateway;
 use runtime::{Breaker, BreakerOptions, Chance, Clock, Ids, Shutdown, Supervisor, Task};
 use types::{BackendName, BucketName};
@@ -42,6 +44,7 @@ pub(crate) struct House {
 /// What works in the background, and the catalog that it works on.
 pub(crate) struct Background {
     tasks: Vec<Task<()>>,
+    grants: Arc<Grants>,
     supervisor: Option<Supervisor>,
     _engine: Engine,
 }
@@ -70,6 +73,11 @@ pub(crate) async fn build(
     let identity = catalog.identity().await?;
     // Whatever is in the catalog was attached before it got there: see `attach` below.
     let known: HashSet<BackendName> = catalog.charged().await?.into_iter().map(|(_, name, _)| name).collect();
+    // Before anything is sent: each request to a backend is covered by a grant, and that has an owner.
+    let boot = ids.boot();
+    catalog.begin_boot(boot, clock.now()).await?;
+    let grants = Arc::new(limits::keep(config, &catalog, boot, &clock));
+    metrics.usage.connect(Arc::clone(&grants));
     let opener = backends::Opener {
         identity,
         known,
@@ -79,17 +87,15 @@ pub(crate) async fn build(
         patience: config.server.backend_timeout,
     };
     let opener = Arc::new(opener);
-    opener.refuse_lost_catalog(config).await?;
-    let (opened, tasks) = opener.open_all(config).await?;
+    opener.refuse_lost_catalog(config, grants.allowances()).await?;
+    let (opened, tasks) = opener.open_all(config, grants.allowances()).await?;
     let specs: Vec<BackendSpec> = config.backends.iter().map(spec).collect();
     let backend_ids = catalog.sync_backends(&specs).await?;
-    let boot = ids.boot();
-    catalog.begin_boot(boot, clock.now()).await?;
     let names: Vec<BucketName> = config.buckets.iter().map(|bucket| bucket.name.clone()).collect();
     let bucket_ids = catalog.sync_buckets(&names, clock.now()).await?;
     let buckets: Vec<Bucket> =
         names.into_iter().zip(&bucket_ids).map(|(name, id)| Bucket { id: *id, name }).collect();
-    let places = backends::places(config, opened, backend_ids);
+    let places = backends::places(config, opened, backend_ids, grants.allowances());
     let settings = settings(config);
     tracing::info!(
         deployment = %identity.deployment,
@@ -109,6 +115,9 @@ pub(crate) async fn build(
     metrics.journal.connect(engine.clone());
     let mut supervisor = Supervisor::new(clock.clone(), chance.clone(), shutdown.clone());
     workers::start(&mut supervisor, &engine);
+    engine.set_brake(upkeep::brake(config)).await?;
+    workers::start_upkeep(&mut supervisor, &engine, &upkeep::upkeep(config, &engine, &metrics.upkeep));
+    metrics.upkeep.connect(engine.clone());
     workers::start_shipper(&mut supervisor, &engine, pace::of(config));
     workers::start_fleet(&mut supervisor, &engine, &fleet::options(config, &buckets));
     metrics.fleet.connect(engine.clone(), fleet::strategy(config));
@@ -123,15 +132,18 @@ pub(crate) async fn build(
         clock: clock.clone(),
     };
     let gateway = Gateway::new(engine.clone(), directory, s3::options(config), (clock, chance), observer);
-    let background = Background { tasks, supervisor: Some(supervisor), _engine: engine.clone() };
+    let _engine = engine.clone();
+    let background = Background { tasks, supervisor: Some(supervisor), grants, _engine };
     Ok(House { gateway, engine, admin, background, catalog: breakers })
 }
 
 impl Background {
-    /// Stops everything where it stands: each step is safe to be cut off.
-    pub(crate) fn stop(&mut self) {
+    /// Stops everything where it stands: each step is safe to be cut off. What was granted and is not spent
+    /// is handed back.
+    pub(crate) async fn stop(&mut self) {
         self.tasks.clear();
         self.supervisor = None;
+        self.grants.stop().await;
     }
 }
 

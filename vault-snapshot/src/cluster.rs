@@ -58,6 +58,8 @@ impl Cluster {
 
     /// Finds who leads now, asking one node after another for as long as an election takes.
     pub(crate) async fn leader(&self) -> Result<Leader, Trouble> {
+        // No election brings a login that is missing.
+        login(&self.settings)?;
         let deadline = runtime::instant_now() + LEADER_WAIT;
         loop {
             let mut reasons = Vec::new();

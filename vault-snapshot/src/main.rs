@@ -27,6 +27,11 @@ mod trouble;
 
 use std::process::ExitCode;
 
+/// What is freed is wiped: it may have been a token, or a key.
+#[global_allocator]
+static ALLOCATOR: zeroizing_alloc::ZeroAlloc<std::alloc::System> =
+    zeroizing_alloc::ZeroAlloc(std::alloc::System);
+
 fn main() -> ExitCode {
     cli::run(std::env::args_os().skip(1).collect())
 }

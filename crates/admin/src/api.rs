@@ -10,7 +10,7 @@ use runtime::{Clock, Workers};
 
 use crate::answer::{Answer, Refused};
 use crate::guard::Guard;
-use crate::routes::{backends, cleanup, level, locations, quarantine, status, workers};
+use crate::routes::{backends, cleanup, holds, level, locations, quarantine, status, workers};
 
 /// Where it answers.
 const ROOT: &str = "/admin/";
@@ -115,6 +115,10 @@ impl House {
             ("GET", ["workers"]) => workers::list(self, query),
             ("GET", ["log-level"]) => level::get(self, query),
             ("PUT", ["log-level"]) => level::set(self, query, request.body()),
+            ("GET", ["brake"]) => holds::brake(self, query).await,
+            ("POST", ["brake", "release"]) => holds::release_brake(self, query).await,
+            ("GET", ["limits"]) => holds::limits(self, query).await,
+            ("POST", ["limits", "open"]) => holds::open_limits(self, query).await,
             ("GET", ["backends", name, "drain"]) => backends::drain_status(self, name, query).await,
             ("POST", ["backends", name, "drain"]) => backends::start_drain(self, name, query).await,
             ("DELETE", ["backends", name, "drain"]) => backends::cancel_drain(self, name, query).await,
@@ -132,6 +136,9 @@ impl House {
     fn wrong_method_or_route(&self, path: &str, segments: &[&str]) -> Refused {
         let known = match segments {
             ["status" | "object-locations" | "cleanup-queue" | "workers" | "log-level" | "quarantine"]
+            | ["brake" | "limits"]
+            | ["brake", "release"]
+            | ["limits", "open"]
             | ["quarantine", _]
             | ["quarantine", _, "restore"]
             | ["backends", _]

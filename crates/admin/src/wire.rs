@@ -186,6 +186,30 @@ pub struct Level {
     pub level: String,
 }
 
+/// `GET brake` and `POST brake/release`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Brake {
+    /// Whether nothing is deleted until it is released.
+    pub engaged: bool,
+    /// Since when.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub engaged_at: Option<String>,
+    /// Why; empty while all is well.
+    pub why: String,
+    /// Replicas that count and were doomed within an hour.
+    pub doomed_in_hour: u64,
+}
+
+/// `GET limits` and `POST limits/open`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClosedLimits {
+    /// Whether nothing is granted of the periods that began before a rebuild.
+    pub closed: bool,
+    /// When the catalog was rebuilt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
+}
+
 /// The answer to a trigger.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Triggered {

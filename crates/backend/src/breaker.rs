@@ -76,6 +76,10 @@ impl Backend for CircuitBreaker {
         Some(&self.breaker)
     }
 
+    fn delete_requests(&self, paths: &[ReplicaPath]) -> u64 {
+        self.inner.delete_requests(paths)
+    }
+
     async fn put(
         &self,
         path: &ReplicaPath,
@@ -249,6 +253,7 @@ mod tests {
             (ErrorKind::Unknown, true),
             (ErrorKind::Denied, true),
             (throttled, true),
+            (ErrorKind::LimitReached { resets_at: types::Timestamp::from_millis(1) }, false),
             (ErrorKind::NotFound, false),
             (ErrorKind::OutOfSpace, false),
             (ErrorKind::BadBody, false),

@@ -62,6 +62,13 @@ pub trait Backend: Send + Sync + 'static {
     /// Only where the whole request failed: then any of them may or may not be gone.
     async fn delete_many(&self, paths: &[ReplicaPath]) -> Result<Vec<Deleted>, BackendError>;
 
+    /// How many requests [`Backend::delete_many`] of these sends: one, where the store can spell and delete
+    /// them together.
+    fn delete_requests(&self, paths: &[ReplicaPath]) -> u64 {
+        let _ = paths;
+        1
+    }
+
     /// One page of what lies under a prefix, in an order that the store chooses but keeps; `cursor` is
     /// what the page before gave.
     async fn list(&self, prefix: &str, cursor: Option<&str>) -> Result<ListPage, BackendError>;

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use types::Timestamp;
+
 /// A failed operation on a backend.
 #[derive(Debug, thiserror::Error)]
 #[error("backend {backend}: {operation}: {message}")]
@@ -32,6 +34,12 @@ pub enum ErrorKind {
     Throttled {
         /// How long the backend asks us to wait.
         retry_after: Option<Duration>,
+    },
+    /// No grant covers the attempt: a limit that its owner set is reached, or at present nobody can tell. Nothing
+    /// was sent, and it is no failure of the backend.
+    LimitReached {
+        /// When the limit starts over, or when to ask again.
+        resets_at: Timestamp,
     },
     /// The request certainly had no effect: it was never sent whole, or was answered with a refusal.
     Unavailable,
@@ -74,9 +82,12 @@ impl ErrorKind {
     #[must_use]
     pub fn reaction(self) -> Reaction {
         match self {
-            Self::NotFound | Self::Denied | Self::OutOfSpace | Self::BadBody | Self::Unsupported => {
-                Reaction::GiveUp
-            }
+            Self::NotFound
+            | Self::Denied
+            | Self::OutOfSpace
+            | Self::BadBody
+            | Self::Unsupported
+            | Self::LimitReached { .. } => Reaction::GiveUp,
             Self::Throttled { retry_after } => Reaction::RetryAfter(retry_after),
             Self::Unavailable | Self::Corrupt | Self::Refused => Reaction::RetryAfter(None),
             Self::Unknown => Reaction::Abandon,
@@ -91,6 +102,8 @@ impl ErrorKind {
             Self::NotFound | Self::OutOfSpace => Verdict::Answered,
             // Wrong credentials are wrong for every request; throttled is what is left after retries.
             Self::Denied | Self::Throttled { .. } | Self::Unavailable | Self::Unknown => Verdict::Failed,
+            // A limit of ours: it was not asked at all.
+            Self::LimitReached { .. } => Verdict::Nothing,
             Self::BadBody | Self::Corrupt | Self::Unsupported | Self::Refused => Verdict::Nothing,
         }
     }
@@ -103,6 +116,7 @@ impl ErrorKind {
             Self::Denied => "denied",
             Self::OutOfSpace => "out_of_space",
             Self::Throttled { .. } => "throttled",
+            Self::LimitReached { .. } => "limit_reached",
             Self::Unavailable => "unavailable",
             Self::Unknown => "unknown",
             Self::BadBody => "bad_body",

@@ -335,6 +335,10 @@ impl Backend for FaultBackend {
         self.around(Operation::DeleteMany, self.inner.delete_many(paths)).await
     }
 
+    fn delete_requests(&self, paths: &[ReplicaPath]) -> u64 {
+        self.inner.delete_requests(paths)
+    }
+
     async fn list(&self, prefix: &str, cursor: Option<&str>) -> Result<ListPage, BackendError> {
         self.around(Operation::List, self.inner.list(prefix, cursor)).await
     }

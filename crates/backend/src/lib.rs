@@ -5,6 +5,7 @@
 //! decorators wrap any of them. A backend knows nothing of buckets, keys or replicas: only paths.
 //! Every driver passes the one conformance suite in `suite`.
 
+mod allowance;
 mod attach;
 mod body;
 mod breaker;
@@ -21,6 +22,10 @@ mod s3;
 pub mod suite;
 mod timeout;
 
+pub use allowance::{
+    ASKS_MAX, Allowance, Ask, CLOCK_TOLERANCE, Cover, CoverAsk, Hand, Needs, Piece, Present, Purse, Shortage,
+    UNLIMITED, apart,
+};
 pub use attach::{AttachError, Attached, Claim, attach, read_markers};
 pub use body::{Body, BodyError, ByteStream, collect};
 pub use breaker::CircuitBreaker;

@@ -1,21 +1,23 @@
 //! The meter: counts every attempt, its outcome and its bytes.
 //!
 //! It is the innermost decorator: a retry further out is another attempt here, so that what is counted is
-//! what a provider bills. What becomes of the counts is the sink's affair.
+//! what a provider bills. What becomes of the counts is the sink's affair. Where there are limits, each
+//! attempt is covered before it is sent, and its bytes before they pass (`docs/limits.md`).
 
 #![warn(clippy::missing_trait_methods)]
+
+mod passing;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures::StreamExt;
 use runtime::Instant;
-use types::{BackendName, ByteRange, ReplicaPath};
+use types::{BackendName, ByteRange, LimitKind, ReplicaPath, Traffic};
 
 use crate::{
-    Backend, BackendError, Body, Deleted, Download, ErrorKind, ListPage, Operation, Profile, PutOptions,
-    PutReceipt, Stat,
+    Allowance, Backend, BackendError, Body, Cover, Deleted, Download, ErrorKind, ListPage, Needs, Operation,
+    Profile, PutOptions, PutReceipt, Stat,
 };
 
 /// Where counts go. Called on the path of every request: it must not wait.
@@ -57,17 +59,61 @@ pub enum Direction {
 pub struct Meter {
     inner: Arc<dyn Backend>,
     sink: Arc<dyn MeterSink>,
+    covered: Option<(Arc<Allowance>, Traffic)>,
 }
 
 impl Meter {
     /// Counts what goes to and from this backend.
     pub fn new(inner: Arc<dyn Backend>, sink: Arc<dyn MeterSink>) -> Self {
-        Self { inner, sink }
+        Self { inner, sink, covered: None }
+    }
+
+    /// Covers each attempt by this allowance, as this traffic.
+    #[must_use]
+    pub fn covered_by(mut self, allowance: Arc<Allowance>, traffic: Traffic) -> Self {
+        self.covered = Some((allowance, traffic));
+        self
+    }
+
+    /// Covers an attempt. The request counts as sent from here on: whoever is dropped behind this may have
+    /// sent it.
+    async fn cover(&self, operation: Operation, needs: Needs) -> Result<Option<Cover>, BackendError> {
+        let Some((allowance, traffic)) = &self.covered else { return Ok(None) };
+        let mut cover = allowance.cover(*traffic, operation, needs).await?;
+        cover.spend(Needs::requests(needs.of(LimitKind::Requests)));
+        Ok(Some(cover))
+    }
+
+    /// Covers a request that carries no bytes to speak of.
+    async fn request(&self, operation: Operation) -> Result<Attempt<'_>, BackendError> {
+        self.cover(operation, Needs::REQUEST).await?;
+        Ok(self.attempt(operation))
+    }
+
+    fn counter(&self) -> Counter {
+        Counter { sink: Arc::clone(&self.sink), backend: self.inner.name().clone() }
     }
 
     fn attempt(&self, operation: Operation) -> Attempt<'_> {
         self.sink.attempt(self.inner.name(), operation);
         Attempt { meter: self, operation, started: runtime::instant_now(), outcome: Outcome::Dropped }
+    }
+}
+
+/// Where the bytes of one attempt are counted.
+#[derive(Clone)]
+struct Counter {
+    sink: Arc<dyn MeterSink>,
+    backend: BackendName,
+}
+
+impl Counter {
+    fn bytes(&self, direction: Direction, bytes: u64) {
+        self.sink.bytes(&self.backend, direction, bytes);
+    }
+
+    fn broken(&self, kind: ErrorKind) {
+        self.sink.broken(&self.backend, kind);
     }
 }
 
@@ -91,7 +137,7 @@ impl Attempt<'_> {
 
 impl Drop for Attempt<'_> {
     fn drop(&mut self) {
-        let Meter { inner, sink } = self.meter;
+        let Meter { inner, sink, .. } = self.meter;
         sink.outcome(inner.name(), self.operation, self.outcome, self.started.elapsed());
     }
 }
@@ -116,49 +162,65 @@ impl Backend for Meter {
         body: Body,
         options: PutOptions,
     ) -> Result<PutReceipt, BackendError> {
+        let cover = self.cover(Operation::Put, Needs::put(body.length)).await?;
         let attempt = self.attempt(Operation::Put);
-        let (sink, name) = (self.sink.clone(), self.name().clone());
-        let counted = body.stream.inspect(move |chunk| {
-            if let Ok(chunk) = chunk {
-                sink.bytes(&name, Direction::In, chunk.len() as u64);
-            }
-        });
-        let body = Body { length: body.length, stream: Box::pin(counted) };
-        attempt.end(self.inner.put(path, body, options).await)
+        let counter = self.counter();
+        let stream = match cover {
+            Some(cover) => passing::upload(body.stream, cover, counter),
+            None => passing::counted_upload(body.stream, counter),
+        };
+        attempt.end(self.inner.put(path, Body { length: body.length, stream }, options).await)
     }
 
     async fn get(&self, path: &ReplicaPath, range: Option<ByteRange>) -> Result<Download, BackendError> {
-        let download = self.attempt(Operation::Get).end(self.inner.get(path, range).await)?;
-        let (sink, name) = (self.sink.clone(), self.name().clone());
-        let counted = download.stream.inspect(move |chunk| match chunk {
-            Ok(chunk) => sink.bytes(&name, Direction::Out, chunk.len() as u64),
-            Err(error) => sink.broken(&name, error.kind),
-        });
-        Ok(Download { stream: Box::pin(counted), ..download })
+        let Some((allowance, _)) = &self.covered else {
+            let download = self.attempt(Operation::Get).end(self.inner.get(path, range).await)?;
+            let stream = passing::counted_download(download.stream, self.counter());
+            return Ok(Download { stream, ..download });
+        };
+        let first = passing::first_slice(range.map(|range| range.length), allowance.lead());
+        let cover = self.cover(Operation::Get, Needs::get(first)).await?;
+        let mut passing = passing::Passing::new(cover, allowance.lead());
+        let attempt = self.attempt(Operation::Get);
+        match attempt.end(self.inner.get(path, range).await) {
+            Ok(download) => {
+                let stream = passing.download(download.stream, download.length, self.counter());
+                Ok(Download { stream, ..download })
+            }
+            Err(error) => {
+                passing.refused(&error);
+                Err(error)
+            }
+        }
     }
 
     async fn head(&self, path: &ReplicaPath) -> Result<Stat, BackendError> {
-        let attempt = self.attempt(Operation::Head);
+        let attempt = self.request(Operation::Head).await?;
         attempt.end(self.inner.head(path).await)
     }
 
     async fn delete(&self, path: &ReplicaPath) -> Result<(), BackendError> {
-        let attempt = self.attempt(Operation::Delete);
+        let attempt = self.request(Operation::Delete).await?;
         attempt.end(self.inner.delete(path).await)
     }
 
     async fn delete_many(&self, paths: &[ReplicaPath]) -> Result<Vec<Deleted>, BackendError> {
+        self.cover(Operation::DeleteMany, Needs::requests(self.inner.delete_requests(paths))).await?;
         let attempt = self.attempt(Operation::DeleteMany);
         attempt.end(self.inner.delete_many(paths).await)
     }
 
+    fn delete_requests(&self, paths: &[ReplicaPath]) -> u64 {
+        self.inner.delete_requests(paths)
+    }
+
     async fn list(&self, prefix: &str, cursor: Option<&str>) -> Result<ListPage, BackendError> {
-        let attempt = self.attempt(Operation::List);
+        let attempt = self.request(Operation::List).await?;
         attempt.end(self.inner.list(prefix, cursor).await)
     }
 
     async fn copy(&self, from: &ReplicaPath, to: &ReplicaPath) -> Result<(), BackendError> {
-        let attempt = self.attempt(Operation::Copy);
+        let attempt = self.request(Operation::Copy).await?;
         attempt.end(self.inner.copy(from, to).await)
     }
 }

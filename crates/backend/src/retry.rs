@@ -145,6 +145,10 @@ impl Backend for Retry {
         repeat!(self, self.inner.delete_many(paths))
     }
 
+    fn delete_requests(&self, paths: &[ReplicaPath]) -> u64 {
+        self.inner.delete_requests(paths)
+    }
+
     async fn list(&self, prefix: &str, cursor: Option<&str>) -> Result<ListPage, BackendError> {
         repeat!(self, self.inner.list(prefix, cursor))
     }

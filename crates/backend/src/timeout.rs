@@ -235,6 +235,10 @@ impl Backend for Timeout {
         self.answer(Operation::DeleteMany, ErrorKind::Unknown, self.inner.delete_many(paths)).await
     }
 
+    fn delete_requests(&self, paths: &[ReplicaPath]) -> u64 {
+        self.inner.delete_requests(paths)
+    }
+
     async fn list(&self, prefix: &str, cursor: Option<&str>) -> Result<ListPage, BackendError> {
         self.answer(Operation::List, ErrorKind::Unavailable, self.inner.list(prefix, cursor)).await
     }

@@ -5,6 +5,7 @@
 
 mod fleet;
 mod limits;
+mod repair;
 mod shipping;
 
 use std::sync::Arc;

@@ -25,7 +25,8 @@ pub use roles::instances::Instances;
 pub use roles::limits::Limits;
 pub use roles::shipping::{Rebuilding, Shipping};
 pub use roles::{
-    Catalog, Deployment, Expiry, Fleet, FleetWork, Ledger, Moves, Objects, Reaping, Strays, Uploads, Writes,
+    Brake, Care, Catalog, Deployment, Expiry, Fleet, FleetWork, Ledger, Moves, Objects, Reaping, Repair,
+    Scrubbing, Strays, Uploads, Writes,
 };
 pub use words::expiry::{ExpiredPage, ExpiredQuery, SeenObject, StaleUpload};
 pub use words::fleet::{DoomedPage, DoomedRow, Drain, Held, HeldPage, OnBackend, Removed, Retire, Retired};
@@ -40,6 +41,7 @@ pub use words::place::{
     BackendId, BackendSpec, BackendTotals, BucketId, Doomed, Identity, ReplicaRow, ReplicaState, Settled,
     SettledOutcome, Totals,
 };
+pub use words::repair::{BrakeSettings, BrakeState, Postponed, ScrubPage, ShortBlob, Shortage, Unproved};
 pub use words::shipping::{
     InternalFile, JournalLine, Names, Rebuilt, SnapshotCursor, SnapshotPage, SnapshotTable, Unshipped,
 };

@@ -7,6 +7,7 @@ mod drive;
 mod expiry;
 mod fleet;
 mod limits;
+mod repair;
 mod strays;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -44,6 +45,7 @@ pub(crate) struct Model {
     replicas: BTreeMap<ReplicaId, Replica>,
     uploads: BTreeMap<UploadId, (Upload, Phase)>,
     fleet: fleet::Drains,
+    waits: repair::Waits,
 }
 
 #[derive(Debug, Clone)]
@@ -475,6 +477,7 @@ impl Model {
             && replica.row.state == ReplicaState::Live
         {
             replica.row.state = ReplicaState::Suspect;
+            self.waits.remove(&replica.row.blob);
         }
     }
 

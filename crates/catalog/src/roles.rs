@@ -9,6 +9,7 @@ mod fleet;
 pub(crate) mod instances;
 pub(crate) mod limits;
 mod moves;
+mod repair;
 pub(crate) mod shipping;
 mod strays;
 
@@ -28,16 +29,27 @@ use crate::{
 pub use expiry::Expiry;
 pub use fleet::{Fleet, FleetWork};
 pub use moves::Moves;
+pub use repair::{Brake, Care, Repair, Scrubbing};
 pub use strays::Strays;
 
 /// All roles together.
 pub trait Catalog:
-    Deployment + Objects + Writes + Uploads + Reaping + Ledger + Instances + Limits + FleetWork + Shipping
+    Deployment + Objects + Writes + Uploads + Reaping + Ledger + Instances + Limits + FleetWork + Shipping + Care
 {
 }
 
 impl<T> Catalog for T where
-    T: Deployment + Objects + Writes + Uploads + Reaping + Ledger + Instances + Limits + FleetWork + Shipping
+    T: Deployment
+        + Objects
+        + Writes
+        + Uploads
+        + Reaping
+        + Ledger
+        + Instances
+        + Limits
+        + FleetWork
+        + Shipping
+        + Care
 {
 }
 
@@ -159,7 +171,7 @@ pub trait Uploads: Send + Sync + 'static {
 /// The end of bytes.
 #[async_trait]
 pub trait Reaping: Send + Sync + 'static {
-    /// Doomed replicas that are due at `now`, oldest first, at most `limit`, on the given backends; none
+    /// Doomed replicas that are due at `now` (none while the [`Brake`] is engaged), oldest first, at most `limit`, on the given backends; none
     /// that was doomed behind `horizon` (the oldest number that a living reader has noted), none whose
     /// bytes may still arrive. Claims nothing: asking twice gives the same.
     async fn claim_doomed(
@@ -174,7 +186,7 @@ pub trait Reaping: Send + Sync + 'static {
     async fn settle_doomed(&self, change: ChangeId, settled: Vec<Settled>) -> Result<(), CatalogError>;
 
     /// When the next doomed replica on one of the given backends is due, where there is one (in the past:
-    /// now).
+    /// now) and the [`Brake`] is not engaged.
     async fn next_doomed(&self, backends: &[BackendId]) -> Result<Option<Timestamp>, CatalogError>;
 
     /// Goes on with dissolving manifests that nothing references and no reader within `horizon` can hold: at

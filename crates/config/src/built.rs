@@ -38,7 +38,7 @@ const FEATURES: &[(Feature, &str, bool)] = &[
     (Feature::Postgres, "the PostgreSQL catalog", false),
     (Feature::Encryption, "encryption", false),
     (Feature::Compression, "compression", false),
-    (Feature::Integrity, "verification of replicas at rest", false),
+    (Feature::Integrity, "verification of replicas at rest", true),
     (Feature::Cache, "the cache of bodies", false),
     (Feature::Lifecycle, "expiry of objects", true),
     (Feature::Reconcile, "reconciliation", true),
@@ -46,10 +46,10 @@ const FEATURES: &[(Feature, &str, bool)] = &[
     (Feature::Ui, "the dashboard", false),
     (Feature::Tracing, "tracing", false),
     (Feature::Rebalance, "rebalancing", true),
-    (Feature::Repair, "repair of missing replicas", false),
-    (Feature::ApiRequestLimit, "limits on requests", false),
-    (Feature::EgressLimit, "limits on egress", false),
-    (Feature::IngressLimit, "limits on ingress", false),
+    (Feature::Repair, "repair of missing replicas", true),
+    (Feature::ApiRequestLimit, "limits on requests", true),
+    (Feature::EgressLimit, "limits on egress", true),
+    (Feature::IngressLimit, "limits on ingress", true),
     (Feature::RequestPools, "limits on kinds of requests", false),
     (Feature::BackendBreaker, "circuit breakers of backends", true),
     (Feature::Cors, "CORS", false),
@@ -92,7 +92,7 @@ use Standing::{Needs, Superseded, Waits};
 
 const REPAIR: &str = "replicas are written with each object, but this release does not make lost ones again";
 const BROADCAST: &str = "no backend is searched for objects that the catalog does not name";
-const POOLS: &str = "it says how limits are counted";
+const PROVED: &str = "every block is proved on its way from a backend, for clients and for repair, always";
 
 /// Keys that are not simply honoured. A key that is not listed stands as the section around it does.
 const STANDINGS: &[(&str, Standing)] = &[
@@ -117,18 +117,12 @@ const STANDINGS: &[(&str, Standing)] = &[
     ),
     ("backends[].disable_checksum", Superseded("no checksum header is sent to a backend")),
     ("backends[].strip_sdk_headers", Superseded("no header of an SDK is sent to a backend")),
-    ("backends[].api_request_limit", Needs(Feature::ApiRequestLimit)),
-    ("backends[].egress_byte_limit", Needs(Feature::EgressLimit)),
-    ("backends[].ingress_byte_limit", Needs(Feature::IngressLimit)),
-    ("backends[].limits_period", Waits(Feature::ApiRequestLimit, POOLS)),
-    ("backends[].limits_anchor", Waits(Feature::ApiRequestLimit, POOLS)),
     ("backends[].request_limits", Needs(Feature::RequestPools)),
     ("backends[].unmetered", Needs(Feature::RequestPools)),
     ("rebalance", Needs(Feature::Rebalance)),
     ("replication.worker_interval", Waits(Feature::Repair, REPAIR)),
     ("replication.batch_size", Waits(Feature::Repair, REPAIR)),
     ("replication.concurrency", Waits(Feature::Repair, REPAIR)),
-    ("replication.unhealthy_threshold", Waits(Feature::Repair, REPAIR)),
     (
         "write_path.parallel_copies",
         Superseded("all replicas of a write are sent at once, see write_path.ack_replicas"),
@@ -151,10 +145,11 @@ const STANDINGS: &[(&str, Standing)] = &[
     ),
     ("rate_limit.cleanup_interval", Superseded("clients are forgotten where their place is needed")),
     ("cleanup_queue.claim_grace_period", Superseded("work is claimed by living instances, not for a time")),
-    ("usage_flush", Waits(Feature::ApiRequestLimit, "usage is counted for limits")),
     ("encryption", Needs(Feature::Encryption)),
     ("compression", Needs(Feature::Compression)),
     ("integrity", Needs(Feature::Integrity)),
+    ("integrity.verify_on_read", Superseded(PROVED)),
+    ("integrity.verify_on_replicate", Superseded(PROVED)),
     ("cache", Needs(Feature::Cache)),
     ("lifecycle", Needs(Feature::Lifecycle)),
     ("reconcile", Needs(Feature::Reconcile)),

@@ -30,7 +30,7 @@ pub use net::{HostPort, HttpUrl, Network};
 pub use report::{Problem, Problems};
 pub use secret::{AccessKeyId, Secret};
 pub use sections::{
-    Admission, Auth, Backend, BackendCircuitBreaker, Bucket, Cache, CircuitBreaker, CleanupQueue,
+    Admission, Auth, Backend, BackendCircuitBreaker, Brake, Bucket, Cache, CircuitBreaker, CleanupQueue,
     Compression, CompressionLevel, CorsRule, Credential, CredentialSource, Database, Debug, DirectoryStore,
     Driver, Encryption, FlightRecorder, HttpMethod, HttpPool, Integrity, Journal, Lifecycle, LifecycleRule,
     LogFormat, LogLevel, Metrics, Multipart, NotificationEndpoint, Notifications, ParallelCopies,

@@ -28,7 +28,7 @@ pub use lifecycle::{Journal, Lifecycle, LifecycleRule, Reconcile};
 pub use notifications::{NotificationEndpoint, Notifications};
 pub use placement::{Multipart, ParallelCopies, PendingPattern, Rebalance, Replication, Strategy, WritePath};
 pub use redis::Redis;
-pub use resilience::{BackendCircuitBreaker, CircuitBreaker, CleanupQueue, RateLimit, UsageFlush};
+pub use resilience::{BackendCircuitBreaker, Brake, CircuitBreaker, CleanupQueue, RateLimit, UsageFlush};
 pub use server::{Admission, LogFormat, LogLevel, Server, Tls, TlsVersion};
 pub use store::{CredentialSource, DirectoryStore, HttpPool, S3Store, Store, StoreType};
 pub use telemetry::{Debug, FlightRecorder, Metrics, Telemetry, Tracing};

@@ -320,6 +320,11 @@ fn a_backend_has_the_keys_of_its_type() {
     );
     check_line(
         "type: directory, path: /srv/data",
+        "type: directory, path: /d, limits_maintenance_share: 0.6",
+        &["f:8: backends[0].limits_maintenance_share: must lie between 0 and 0.5"],
+    );
+    check_line(
+        "type: directory, path: /srv/data",
         "type: directory, path: /d, limits_anchor: 29",
         &["f:8: backends[0].limits_anchor: must lie between 1 and 28 for a month"],
     );

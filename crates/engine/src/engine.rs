@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use backend::Backend;
+use backend::{Allowance, Backend};
 use catalog::{BackendId, Catalog};
 use format::PathGrammar;
 use runtime::{Bell, Clock, Ids, mutation};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use types::{BackendName, BootId};
+use types::{BackendName, BootId, Traffic};
 
 use crate::held::Abandoned;
 use crate::readers::Readers;
@@ -41,8 +41,12 @@ pub struct Parts {
 pub struct Place {
     /// Its number in the catalog.
     pub id: BackendId,
-    /// The driver with its decorators.
+    /// The driver with its decorators, for requests of clients.
     pub backend: Arc<dyn Backend>,
+    /// The same for our own work, which draws on its own share of the limits.
+    pub maintenance: Arc<dyn Backend>,
+    /// What may still be done with it.
+    pub allowance: Arc<Allowance>,
     /// How paths on it are made.
     pub grammar: PathGrammar,
     /// Bytes that may be charged to it; `None` is unlimited.
@@ -52,6 +56,23 @@ pub struct Place {
 }
 
 impl Place {
+    /// A backend without limits.
+    #[must_use]
+    pub fn new(id: BackendId, backend: Arc<dyn Backend>, grammar: PathGrammar) -> Self {
+        let maintenance = Arc::clone(&backend);
+        let allowance = Arc::new(Allowance::unlimited(backend.name().clone()));
+        Self { id, backend, maintenance, allowance, grammar, quota: None, object_bytes_max: None }
+    }
+
+    /// The driver with its decorators, for this traffic.
+    #[must_use]
+    pub fn through(&self, traffic: Traffic) -> &Arc<dyn Backend> {
+        match traffic {
+            Traffic::Client => &self.backend,
+            Traffic::Maintenance => &self.maintenance,
+        }
+    }
+
     /// The operator's name for it.
     #[must_use]
     pub fn name(&self) -> &BackendName {
@@ -87,8 +108,12 @@ pub(crate) struct Shared {
     pub(crate) frozen: crate::freeze::Frozen,
     pub(crate) troubles: crate::drain::Troubles,
     pub(crate) stats: crate::stats::FleetStats,
+    pub(crate) repairs: crate::upkeep::RepairStats,
+    pub(crate) proofs: crate::upkeep::ProofStats,
     /// Something was doomed or given up.
     pub(crate) reap: Bell,
+    /// A blob has fewer live replicas than it should.
+    pub(crate) short: Bell,
     budget: Arc<Semaphore>,
     budget_units: u64,
 }
@@ -112,7 +137,10 @@ impl Engine {
                 frozen: crate::freeze::Frozen::default(),
                 troubles: crate::drain::Troubles::default(),
                 stats: crate::stats::FleetStats::default(),
+                repairs: crate::upkeep::RepairStats::default(),
+                proofs: crate::upkeep::ProofStats::default(),
                 reap: Bell::default(),
+                short: Bell::default(),
                 budget: Arc::new(Semaphore::new(units)),
                 budget_units: u64::try_from(units).unwrap_or(u64::MAX),
                 catalog,
@@ -156,6 +184,12 @@ impl Engine {
         &self.shared.reap
     }
 
+    /// Rings when a blob came to have fewer live replicas than it should: there is work for repair.
+    #[must_use]
+    pub fn short(&self) -> &Bell {
+        &self.shared.short
+    }
+
     /// The settings in force.
     #[must_use]
     pub fn settings(&self) -> &Settings {
@@ -164,6 +198,17 @@ impl Engine {
 }
 
 impl Shared {
+    /// Calls for repair where a blob that was just committed has fewer live replicas than it should.
+    pub(crate) fn call_for_repair(&self, blobs: &[catalog::NewBlob]) {
+        let is_live = |fate: &&catalog::Fate| matches!(fate.outcome, catalog::WriteOutcome::Live { .. });
+        let is_short = |blob: &catalog::NewBlob| {
+            blob.fates.iter().filter(is_live).count() < usize::try_from(blob.wanted).unwrap_or(usize::MAX)
+        };
+        if blobs.iter().any(is_short) {
+            self.short.ring();
+        }
+    }
+
     pub(crate) fn place(&self, id: BackendId) -> Option<(usize, &Place)> {
         self.places.iter().enumerate().find(|(_, place)| place.id == id)
     }

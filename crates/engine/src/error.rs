@@ -42,6 +42,12 @@ pub enum EngineError {
         /// Bytes asked for.
         size: u64,
     },
+    /// The limits that the owners of the backends set are reached.
+    #[error("the limits of the backends are reached, try again in {} s", retry_after.as_secs())]
+    LimitReached {
+        /// How long it is until one of them starts over, or can be asked about again.
+        retry_after: Duration,
+    },
     /// A completion, or what it lists, is refused.
     #[error(transparent)]
     Completion(Refusal),

@@ -2,17 +2,19 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
-use backend::{BackendError, ByteStream, ErrorKind};
+use backend::{BackendError, ByteStream, ErrorKind, Needs};
 use bytes::Bytes;
 use catalog::{BucketId, Content, Piece, ReplicaAt, ReplicaState, Want};
 use format::{BlockVerifier, align_to_blocks};
 use futures::{StreamExt, stream};
 use runtime::{Instant, Readiness, mutation};
-use types::{BackendName, ByteRange, ManifestId, ObjectKey};
+use types::{BackendName, ByteRange, LimitKind, ManifestId, ObjectKey, Traffic};
 
 use crate::conditions::Verdict;
 use crate::engine::{Engine, Shared};
+use crate::limits::Shut;
 use crate::locate::Found;
 use crate::readers::ReadGuard;
 use crate::recent::Ticket;
@@ -36,6 +38,7 @@ impl Engine {
         let guard = shared.readers.enter(shared.catalog.horizon());
         let (found, ticket) = shared.find(&request).await?;
         let guard = if mutation::is_on("reader.first") {
+            drop(guard);
             shared.readers.enter(shared.catalog.horizon())
         } else {
             guard
@@ -68,6 +71,8 @@ impl Engine {
 /// A read under way.
 pub(crate) struct Reading {
     shared: Arc<Shared>,
+    /// For whom.
+    traffic: Traffic,
     /// Holds back the reaper.
     _guard: ReadGuard,
     manifest: Option<Manifest>,
@@ -111,7 +116,14 @@ impl Reading {
         pieces: Vec<Arc<Piece>>,
     ) -> Self {
         let (pieces, ready) = (VecDeque::from(pieces), VecDeque::new());
-        Self { shared, _guard: guard, manifest, left, pieces, source: None, place: None, ready, tried: 0 }
+        let (traffic, source, place) = (Traffic::Client, None, None);
+        Self { shared, traffic, _guard: guard, manifest, left, pieces, source, place, ready, tried: 0 }
+    }
+
+    /// A read for ourselves, which draws on the share of the limits that is kept for that.
+    pub(crate) fn for_maintenance(mut self) -> Self {
+        self.traffic = Traffic::Maintenance;
+        self
     }
 
     /// Waits for the first bytes, then gives the rest as a stream.
@@ -191,7 +203,8 @@ impl Reading {
         })?;
         let in_blob = ByteRange::new(piece.blob_offset + (wanted.start - piece.range.start), wanted.length);
         let run = align_to_blocks(in_blob, piece.blob_size);
-        let order = self.shared.reading_order(&piece.replicas);
+        let order = self.shared.reading_order(&piece.replicas, run.length, self.traffic);
+        let mut limits = Shut::default();
         while self.tried < order.len() * ROUNDS {
             let (place, replica) = &order[self.tried % order.len()];
             self.tried += 1;
@@ -199,11 +212,14 @@ impl Reading {
                 // Nothing better is left: this one may be back.
                 self.shared.find_out(*place).await;
             }
-            let backend = &self.shared.places[*place].backend;
-            let range = (run != ByteRange::whole(piece.blob_size)).then_some(run);
+            let backend = self.shared.places[*place].through(self.traffic);
+            // Where bytes are limited, it is known beforehand how many come.
+            let counted = self.shared.places[*place].allowance.limits(LimitKind::Egress) && run.length > 0;
+            let range = (counted || run != ByteRange::whole(piece.blob_size)).then_some(run);
             let started = Instant::now();
             match backend.get(&replica.path, range).await {
                 Ok(download) if download.length == run.length => {
+                    self.shared.proofs.reads.fetch_add(u64::from(self.traffic == Traffic::Client), Relaxed);
                     return Ok(SourceRead {
                         replica: replica.clone(),
                         place: *place,
@@ -217,8 +233,14 @@ impl Reading {
                     let why = format!("has {} bytes of the {} that it should", download.length, run.length);
                     self.shared.suspect(*place, replica, &why).await;
                 }
-                Err(error) => self.shared.read_failed(*place, replica, &error).await,
+                Err(error) => {
+                    limits.note(&error);
+                    self.shared.read_failed(*place, replica, &error).await;
+                }
             }
+        }
+        if let Some(reached) = limits.reached(self.shared.clock.now()) {
+            return Err(reached);
         }
         Err(EngineError::Unavailable(format!("no replica of blob {} can be read at present", piece.blob)))
     }
@@ -234,6 +256,7 @@ impl Reading {
                         self.shared.health.succeeded(place, started.elapsed());
                     }
                     if let Err(why) = source.take(bytes, piece, &mut self.ready) {
+                        self.shared.proofs.read_errors.fetch_add(1, Relaxed);
                         self.source = None;
                         self.ready.clear();
                         self.shared.suspect(place, &replica, &why).await;
@@ -277,9 +300,14 @@ impl SourceRead {
 }
 
 impl Shared {
-    /// The replicas in the order in which to try them: live before suspect, those on backends that are gone
-    /// last, then as health ranks them.
-    fn reading_order(self: &Arc<Self>, replicas: &[ReplicaAt]) -> Vec<(usize, ReplicaAt)> {
+    /// The replicas in the order in which to try them: live before suspect, those on backends that are there and
+    /// whose limits let so many bytes pass before others, then as health ranks them.
+    fn reading_order(
+        self: &Arc<Self>,
+        replicas: &[ReplicaAt],
+        bytes: u64,
+        traffic: Traffic,
+    ) -> Vec<(usize, ReplicaAt)> {
         let mut order: Vec<(usize, ReplicaAt)> = replicas
             .iter()
             .filter_map(|replica| self.place(replica.backend).map(|(place, _)| (place, replica.clone())))
@@ -287,7 +315,9 @@ impl Shared {
         order.sort_by_key(|(place, replica)| {
             let (doubtful, latency) = self.health.rank(*place);
             let gone = self.readiness(*place) != Readiness::Ready;
-            (replica.state != ReplicaState::Live, gone, doubtful, latency, *place)
+            // One that is known to end before its limit does is better than one that is not.
+            let shut = self.places[*place].allowance.shut_until(traffic, Needs::get(bytes)).is_some();
+            (replica.state != ReplicaState::Live, gone || shut, doubtful, latency, *place)
         });
         let mut readiness = order.iter().map(|(place, _)| (*place, self.readiness(*place)));
         if readiness.next().is_some_and(|(_, first)| first == Readiness::Ready) {
@@ -302,6 +332,10 @@ impl Shared {
     async fn read_failed(&self, place: usize, replica: &ReplicaAt, error: &BackendError) {
         match error.kind {
             ErrorKind::NotFound => self.suspect(place, replica, "is not there").await,
+            // No fault of the backend: nobody asked it.
+            ErrorKind::LimitReached { .. } => {
+                tracing::debug!(%error, replica = %replica.replica, "a limit is reached, reading the next replica");
+            }
             _ => {
                 self.health.failed(place);
                 tracing::warn!(%error, replica = %replica.replica, "a replica could not be read, trying the next");
@@ -326,8 +360,11 @@ impl Shared {
         }
         tracing::error!(backend.name = %name, replica = %replica.replica, path = %replica.path, "replica is suspect: it {why}");
         let change = self.ids.change();
-        if let Err(error) = self.catalog.mark_suspect(change, replica.replica, why).await {
-            tracing::warn!(%error, replica = %replica.replica, "could not note that a replica is suspect");
+        match self.catalog.mark_suspect(change, replica.replica, why).await {
+            Ok(()) => self.short.ring(),
+            Err(error) => {
+                tracing::warn!(%error, replica = %replica.replica, "could not note that a replica is suspect");
+            }
         }
     }
 }

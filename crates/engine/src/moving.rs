@@ -4,6 +4,7 @@
 //! the old one is doomed only under a recount. Cut off in between, there is one replica too many.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use backend::{BackendError, Body, BodyError, ErrorKind, PutOptions, PutReceipt};
 use catalog::{
@@ -16,6 +17,7 @@ use crate::EngineError;
 use crate::engine::Shared;
 use crate::get::Reading;
 use crate::held::Held;
+use crate::limits::Shut;
 
 /// What became of making a replica.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,13 +66,9 @@ impl Shared {
             Err(error) => return Err(error.into()),
         };
         let Some(target) = target else { return Ok(Made::NoRoom) };
-        let reading = Reading::new(
-            Arc::clone(self),
-            guard,
-            None,
-            ByteRange::whole(size),
-            vec![Arc::new(source.piece.clone())],
-        );
+        let pieces = vec![Arc::new(source.piece.clone())];
+        let reading =
+            Reading::new(Arc::clone(self), guard, None, ByteRange::whole(size), pieces).for_maintenance();
         let version = match self.write_replica(&mut held, &source, &target, reading).await {
             Ok(receipt) => receipt.version,
             Err(error) => {
@@ -130,6 +128,11 @@ impl Shared {
         let size = source.piece.blob_size;
         let target = |&index: &usize| {
             let place = &self.places[index];
+            let fits = size <= place.backend.profile().put_bytes_max
+                && place.object_bytes_max.is_none_or(|max| size <= max);
+            if !fits {
+                return None;
+            }
             let replica = self.ids.replica();
             Some(Target {
                 backend: place.id,
@@ -153,24 +156,40 @@ impl Shared {
         let (index, place) = self.place(target.backend).expect("targets are offered on places");
         let metadata = self.said_by(source).await;
         let bytes = reading.open().await?.stream;
-        let stream = bytes.map(|chunk| chunk.map_err(|error| BodyError(error.to_string())));
+        let taken = Arc::new(AtomicU64::new(0));
+        let count = Arc::clone(&taken);
+        let stream = bytes.map(move |chunk| {
+            count.fetch_add(chunk.as_ref().map_or(0, |bytes| bytes.len() as u64), Relaxed);
+            chunk.map_err(|error| BodyError(error.to_string()))
+        });
         let body = Body { length: source.piece.blob_size, stream: Box::pin(stream) };
         if let Some(progress) = held.progress(target.replica) {
             progress.start();
             progress.release();
         }
         let started = runtime::instant_now();
-        match place.backend.put(&target.path, body, PutOptions { metadata }).await {
+        let answer = place.maintenance.put(&target.path, body, PutOptions { metadata }).await;
+        let answer = answer.and_then(|receipt| {
+            if taken.load(Relaxed) == source.piece.blob_size {
+                return Ok(receipt);
+            }
+            let why = "was answered before it had all bytes";
+            Err(BackendError::new(place.name(), "put", ErrorKind::Corrupt, why))
+        });
+        match answer {
             Ok(receipt) => {
                 self.health.succeeded(index, started.elapsed());
                 Ok(receipt)
             }
             Err(error) => {
                 held.settle(target.replica, self.outcome_of(held, &error, index));
-                if error.kind != ErrorKind::BadBody {
+                if !matches!(error.kind, ErrorKind::BadBody | ErrorKind::LimitReached { .. }) {
                     self.health.failed(index);
                 }
-                Err(EngineError::Unavailable(error.to_string()))
+                let mut limits = Shut::default();
+                limits.note(&error);
+                let reached = limits.reached(self.clock.now());
+                Err(reached.unwrap_or_else(|| EngineError::Unavailable(error.to_string())))
             }
         }
     }
@@ -180,7 +199,9 @@ impl Shared {
         let late_arrival = self.places[index].backend.profile().late_arrival_bound;
         match error.kind {
             // Certainly nothing was stored, nor will be.
-            ErrorKind::Unavailable | ErrorKind::Unsupported => WriteOutcome::Unsent,
+            ErrorKind::Unavailable | ErrorKind::Unsupported | ErrorKind::LimitReached { .. } => {
+                WriteOutcome::Unsent
+            }
             ErrorKind::Unknown | ErrorKind::Corrupt => held.unknown(late_arrival),
             _ => WriteOutcome::Doomed { arrives_until: None },
         }
@@ -191,7 +212,7 @@ impl Shared {
     async fn said_by(&self, source: &MoveSource) -> Vec<backend::MetadataEntry> {
         for at in source.replicas() {
             let Some((_, place)) = self.place(at.backend) else { continue };
-            if let Ok(stat) = place.backend.head(&at.path).await {
+            if let Ok(stat) = place.maintenance.head(&at.path).await {
                 return stat.metadata.into_iter().filter(|(name, _)| name.starts_with("s3o-")).collect();
             }
         }

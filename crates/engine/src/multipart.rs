@@ -90,6 +90,7 @@ impl Engine {
             Ok(()) => {
                 written.held.committed();
                 shared.reap.ring();
+                shared.call_for_repair(&commit.blobs);
                 let Part { etag, modified, checksums, .. } = commit.part;
                 Ok(StoredPart { etag, modified, checksums, backends: written.backends })
             }

@@ -49,7 +49,7 @@ pub(crate) async fn read_reserved(place: &Place) -> Result<Reserved, BackendErro
     let folder = place.grammar.reserved();
     let (mut reserved, mut cursor) = (Reserved::default(), None);
     for _ in 0..PAGES_MAX {
-        let page = place.backend.list(&folder, cursor.as_deref()).await?;
+        let page = place.maintenance.list(&folder, cursor.as_deref()).await?;
         for entry in page.entries {
             let below = entry.path.as_str().strip_prefix(&folder);
             if let Some(marker) = below.and_then(Marker::parse) {
@@ -126,7 +126,7 @@ impl Engine {
             for (replica, _) in ids.iter().zip(known).filter(|(_, known)| known.is_none()) {
                 let path = paths[replica];
                 // It may have been deleted, and its row be gone, since the listing was made.
-                match place.backend.head(path).await {
+                match place.maintenance.head(path).await {
                     Err(error) if error.kind == ErrorKind::NotFound => {}
                     _ => return Ok(Some(path.clone())),
                 }

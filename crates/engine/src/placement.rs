@@ -1,5 +1,7 @@
 //! Which backends a new blob may go to, and in which order. Pure.
 
+use types::Timestamp;
+
 use crate::Strategy;
 
 /// A backend as placement sees it.
@@ -13,6 +15,8 @@ pub(crate) struct Candidate {
     pub(crate) put_bytes_max: u64,
     /// Largest object it takes.
     pub(crate) object_bytes_max: Option<u64>,
+    /// Until when its limits keep it from taking the blob, where they are known to.
+    pub(crate) shut_until: Option<Timestamp>,
     /// Whether it failed lately. It is tried last, not never: nothing else may be left.
     pub(crate) doubtful: bool,
     /// Whether its breaker is open: a request would be refused.
@@ -21,7 +25,9 @@ pub(crate) struct Candidate {
 
 impl Candidate {
     fn takes(&self, object: u64, blob: u64) -> bool {
-        self.object_bytes_max.is_none_or(|max| object <= max) && blob <= self.put_bytes_max
+        self.shut_until.is_none()
+            && self.object_bytes_max.is_none_or(|max| object <= max)
+            && blob <= self.put_bytes_max
     }
 
     fn fill(&self) -> f64 {
@@ -74,11 +80,14 @@ pub(crate) fn blob_bytes_max(candidates: &[Candidate], object: u64, factor: u32)
 mod tests {
     use super::*;
 
-    /// `name=charged/quota`, `!` for doubtful, `x` for gone, `<n` for the largest object, `^n` for the largest put.
+    /// `name=charged/quota`, `!` for doubtful, `x` for gone, `#` for shut, `<n` for the largest object, `^n` for
+    /// the largest put.
     fn parse(text: &str) -> Vec<(&str, Candidate)> {
         text.split_whitespace()
             .map(|word| {
                 let (name, rest) = word.split_once('=').unwrap();
+                let shut = rest.ends_with('#');
+                let rest = rest.trim_end_matches('#');
                 let (doubtful, gone) = (rest.ends_with('!'), rest.ends_with('x'));
                 let rest = rest.trim_end_matches(['!', 'x']);
                 let (rest, put) = rest.split_once('^').unwrap_or((rest, "1000000"));
@@ -89,6 +98,7 @@ mod tests {
                     quota: quota.parse().ok(),
                     put_bytes_max: put.parse().unwrap(),
                     object_bytes_max: object.map(|o| o.parse().unwrap()),
+                    shut_until: shut.then(Timestamp::default),
                     doubtful,
                     gone,
                 };
@@ -135,6 +145,12 @@ mod tests {
         check("oci=0/10x b2=0/10 disk=0/10", 1, "b2 disk");
         check("oci=0/10x b2=0/10 disk=0/10", 3, "oci b2 disk");
         check("oci=0/10x b2=0/10x", 1, "oci b2");
+    }
+
+    #[test]
+    fn one_whose_limits_are_reached_is_not_tried() {
+        check(Strategy::Pack, "oci=0/10# b2=0/10!", 1, "b2");
+        check(Strategy::Spread, "oci=0/10#", 1, "");
     }
 
     #[test]

@@ -72,6 +72,7 @@ impl Engine {
                 forgetting.wrote(&committed.object, &pieces);
                 written.held.committed();
                 shared.reap.ring();
+                shared.call_for_repair(&commit.blobs);
                 let state = committed.object.state;
                 let backends = written.backends;
                 Ok(Stored {

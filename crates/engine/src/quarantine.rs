@@ -112,9 +112,9 @@ struct ReadState {
 impl Shared {
     async fn read_state(&self, place: &Place, found: &Quarantined) -> Result<ReadState, EngineError> {
         let unreadable = |error: backend::BackendError| EngineError::Unavailable(error.to_string());
-        let stat = place.backend.head(&found.path).await.map_err(unreadable)?;
+        let stat = place.maintenance.head(&found.path).await.map_err(unreadable)?;
         let Download { length, mut stream, .. } =
-            place.backend.get(&found.path, None).await.map_err(unreadable)?;
+            place.maintenance.get(&found.path, None).await.map_err(unreadable)?;
         let (mut digests, mut blocks) = (Digests::new(length, []), BlockHasher::new());
         while let Some(bytes) = stream.next().await {
             let bytes = bytes.map_err(unreadable)?;

@@ -21,6 +21,8 @@ const HELD_RETRY: Duration = Duration::from_millis(200);
 /// Shortest and longest wait before a failed delete is tried again.
 const RETRY_MIN: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_secs(3600);
+/// How soon a delete is tried again that no grant covered.
+const LIMIT_RETRY: Duration = Duration::from_secs(600);
 
 /// Why a replica stays charged where deletes only hide it.
 const FREES_NOTHING: &str = "the backend keeps versions: a delete frees no bytes";
@@ -145,18 +147,18 @@ impl Shared {
     }
 
     async fn delete_on(&self, place: &Place, doomed: &[Doomed]) -> Vec<Settled> {
-        if !place.backend.profile().delete_frees {
+        if !place.maintenance.profile().delete_frees {
             let now = self.steady.now();
             return doomed.iter().map(|replica| failed(replica, FREES_NOTHING, now)).collect();
         }
         let paths: Vec<ReplicaPath> = doomed.iter().map(|replica| replica.path.clone()).collect();
         let answers = match &paths[..] {
-            [path] => Ok(vec![place.backend.delete(path).await]),
-            _ => place.backend.delete_many(&paths).await,
+            [path] => Ok(vec![place.maintenance.delete(path).await]),
+            _ => place.maintenance.delete_many(&paths).await,
         };
         let now = self.steady.now();
         // The answer itself may have told.
-        let frees = place.backend.profile().delete_frees || mutation::is_on("reap.frees");
+        let frees = place.maintenance.profile().delete_frees || mutation::is_on("reap.frees");
         match answers {
             Ok(_) if !frees => doomed.iter().map(|replica| failed(replica, FREES_NOTHING, now)).collect(),
             Ok(answers) => {
@@ -170,7 +172,7 @@ impl Shared {
             }
             Err(error) => {
                 tracing::warn!(%error, "could not delete {} doomed replicas", doomed.len());
-                doomed.iter().map(|replica| failed(replica, &error.message, now)).collect()
+                doomed.iter().map(|replica| refused(replica, &error, now)).collect()
             }
         }
     }
@@ -191,8 +193,19 @@ fn settle(replica: &Doomed, answer: Result<(), BackendError>, now: Timestamp) ->
         Err(error) if error.kind == ErrorKind::NotFound => {
             Settled { replica: replica.replica, outcome: SettledOutcome::Gone }
         }
-        Err(error) => failed(replica, &error.message, now),
+        Err(error) => refused(replica, &error, now),
     }
+}
+
+/// A delete that no grant covers is tried again as soon as one may: what is left to maintenance grows as the
+/// period passes.
+fn refused(replica: &Doomed, error: &BackendError, now: Timestamp) -> Settled {
+    let ErrorKind::LimitReached { resets_at } = error.kind else {
+        return failed(replica, &error.message, now);
+    };
+    let retry_at = resets_at.min(now.plus(LIMIT_RETRY));
+    let outcome = SettledOutcome::Failed { retry_at, error: error.message.clone() };
+    Settled { replica: replica.replica, outcome }
 }
 
 fn failed(replica: &Doomed, error: &str, now: Timestamp) -> Settled {

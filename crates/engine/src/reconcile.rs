@@ -77,7 +77,7 @@ impl Engine {
         match &run.phase {
             Phase::Listing(cursor) => {
                 let place = shared.present_place(run.backend).await?;
-                let page = place.backend.list(place.grammar.prefix(), cursor.as_deref()).await;
+                let page = place.maintenance.list(place.grammar.prefix(), cursor.as_deref()).await;
                 let page = page.map_err(|error| EngineError::Unavailable(error.to_string()))?;
                 shared.judge_listed(run, place, &page.entries).await?;
                 run.phase = match page.next {
@@ -103,6 +103,11 @@ impl Engine {
 impl Shared {
     /// A backend that is there: its marker is.
     async fn present_place(&self, backend: BackendId) -> Result<&Place, EngineError> {
+        if !self.may_delete() {
+            // What a newer catalog wrote would look like strays.
+            let why = "this catalog is not proved to be the newest: nothing is compared with it";
+            return Err(EngineError::Unavailable(why.to_owned()));
+        }
         let missing = || EngineError::Internal(format!("there is no backend {}", backend.0));
         let (index, place) = self.place(backend).ok_or_else(missing)?;
         if self.marker(index).await == MarkerSeen::There {
@@ -128,6 +133,8 @@ impl Shared {
         let ids: Vec<ReplicaId> = ours.iter().map(|(_, name)| name.replica).collect();
         let known = self.catalog.known_replicas(&ids).await?;
         let mut strays = Vec::new();
+        // Segments and snapshots that this catalog does not know may be all that is left of another one.
+        let reserved = place.grammar.reserved();
         for ((entry, name), known) in ours.iter().zip(known) {
             match known {
                 Some(known) if known.backend == place.id && known.path == entry.path => {
@@ -136,6 +143,7 @@ impl Shared {
                 }
                 // A copy of what lies elsewhere: somebody made it, and it is theirs.
                 Some(_) => run.found.foreign += 1,
+                None if entry.path.as_str().starts_with(&reserved) => run.found.foreign += 1,
                 None if self.is_settled(place, name.replica.timestamp(), run.began) => {
                     let stray = Stray {
                         replica: name.replica,
@@ -165,7 +173,7 @@ impl Shared {
     /// Looks at a stray itself: a listing may be of a moment ago.
     async fn confirm(&self, place: &Place, stray: Stray) -> Result<Option<Stray>, EngineError> {
         let now = self.clock.now();
-        match place.backend.head(&stray.path).await {
+        match place.maintenance.head(&stray.path).await {
             // What came late is not yet what it will be.
             Ok(stat) if stat.modified.is_some_and(|at| !self.is_settled(place, at, now)) => Ok(None),
             Ok(stat) => {
@@ -207,7 +215,7 @@ impl Shared {
             if !is_due || run.seen.has(row.replica) {
                 continue;
             }
-            let why = match place.backend.head(&row.path).await {
+            let why = match place.maintenance.head(&row.path).await {
                 Ok(stat) => {
                     let known = self.catalog.known_replicas(&[row.replica]).await?;
                     let size = known.into_iter().flatten().next().map_or(stat.size, |known| known.size);

@@ -37,6 +37,16 @@ impl Engine {
     }
 }
 
+impl Engine {
+    /// The backends that have been gone for so long, in configuration order.
+    #[must_use]
+    pub fn gone_for(&self, long: Duration) -> Vec<BackendId> {
+        let now = runtime::instant_now();
+        let gone = |id: &BackendId| self.gone_since(*id).is_some_and(|since| now - since >= long);
+        self.places().iter().map(|place| place.id).filter(gone).collect()
+    }
+}
+
 impl Shared {
     /// Whether a request to this backend would pass.
     pub(crate) fn readiness(&self, place: usize) -> Readiness {
@@ -94,7 +104,7 @@ impl Shared {
     pub(crate) async fn marker(&self, place: usize) -> MarkerSeen {
         let place = &self.places[place];
         let folder = format!("{}{}", place.grammar.reserved(), format::Marker::FOLDER);
-        match place.backend.list(&folder, None).await {
+        match place.maintenance.list(&folder, None).await {
             Ok(page) if page.entries.is_empty() => MarkerSeen::Missing,
             Ok(_) => MarkerSeen::There,
             Err(_) => MarkerSeen::NoAnswer,

@@ -17,6 +17,7 @@ use types::{BackendName, BlobId, BucketName, ByteRange, Md5, ObjectKey, ReplicaI
 use crate::EngineError;
 use crate::engine::Shared;
 use crate::held::{Held, Progress};
+use crate::limits::Shut;
 use crate::window::Window;
 
 /// The object that a blob is written for.
@@ -43,6 +44,8 @@ pub(crate) struct Targets<'a> {
     slots: Vec<Slot>,
     running: FuturesUnordered<BoxFuture<'static, Ended>>,
     released: bool,
+    /// Whether it was limits that were in the way.
+    limits: Shut,
 }
 
 struct Slot {
@@ -79,9 +82,9 @@ impl<'a> Targets<'a> {
         order: Vec<usize>,
         taken: Vec<Target>,
     ) -> Self {
-        let (slots, running) = (Vec::new(), FuturesUnordered::new());
+        let (slots, running, limits) = (Vec::new(), FuturesUnordered::new(), Shut::default());
         let mut targets =
-            Self { shared, held, object, blob, size, window, order, slots, running, released: false };
+            Self { shared, held, object, blob, size, window, order, slots, running, released: false, limits };
         for target in taken {
             targets.add(target);
         }
@@ -216,6 +219,9 @@ impl<'a> Targets<'a> {
         if hopeful >= enough || mutation::is_on("write.enough") {
             return Ok(());
         }
+        if let Some(reached) = self.limits.reached(self.shared.clock.now()) {
+            return Err(reached);
+        }
         Err(EngineError::Unavailable(format!(
             "{hopeful} of the {} backends that have to take the object are left",
             self.shared.settings.ack_replicas
@@ -244,28 +250,36 @@ impl<'a> Targets<'a> {
                 let late_arrival = self.shared.places[slot.place].backend.profile().late_arrival_bound;
                 let outcome = match error.kind {
                     // Certainly nothing was stored, nor will be.
-                    ErrorKind::Unavailable | ErrorKind::Unsupported | ErrorKind::Refused => {
-                        WriteOutcome::Unsent
-                    }
+                    ErrorKind::Unavailable
+                    | ErrorKind::Unsupported
+                    | ErrorKind::Refused
+                    | ErrorKind::LimitReached { .. } => WriteOutcome::Unsent,
                     ErrorKind::Unknown if mutation::is_on("target.unknown") => WriteOutcome::Unsent,
                     ErrorKind::Unknown | ErrorKind::Corrupt => self.held.unknown(late_arrival),
                     _ => WriteOutcome::Doomed { arrives_until: None },
                 };
                 self.held.settle(slot.replica, outcome);
-                self.fail(ended.slot, &error.to_string(), error.kind != ErrorKind::BadBody).await;
+                self.limits.note(&error);
+                self.fail(ended.slot, &error).await;
             }
         }
     }
 
-    async fn fail(&mut self, index: usize, why: &str, replace: bool) {
+    async fn fail(&mut self, index: usize, error: &BackendError) {
         let slot = &mut self.slots[index];
         slot.state = SlotState::Failed;
-        if !replace {
-            return;
-        }
-        self.shared.health.failed(slot.place);
         let failed = self.shared.places[slot.place].name();
-        tracing::warn!(backend.name = %failed, blob = %self.blob, why, "a target of a write failed");
+        match error.kind {
+            ErrorKind::BadBody => return,
+            // Nobody asked it: no fault of the backend.
+            ErrorKind::LimitReached { .. } => {
+                tracing::debug!(backend.name = %failed, blob = %self.blob, %error, "a target's limit is reached");
+            }
+            _ => {
+                self.shared.health.failed(slot.place);
+                tracing::warn!(backend.name = %failed, blob = %self.blob, why = %error, "a target of a write failed");
+            }
+        }
         if self.window.is_whole() {
             self.replace().await;
         }

@@ -6,15 +6,16 @@
 
 use std::sync::Arc;
 
-use backend::MetadataEntry;
+use backend::{MetadataEntry, Needs};
 use catalog::{BackendId, NewBlob, Piece, Refusal, Reserve, ReserveFor, Target};
 use format::BlockHasher;
 use runtime::Readiness;
-use types::{BackendName, BlobId, BucketName, Md5, ObjectKey};
+use types::{BackendName, BlobId, BucketName, Md5, ObjectKey, Traffic};
 
 use crate::engine::Shared;
 use crate::held::Held;
 use crate::intake::{Intake, Proof};
+use crate::limits::Shut;
 use crate::placement::{self, Candidate};
 use crate::targets::{Targets, WrittenObject};
 use crate::window::Window;
@@ -87,6 +88,7 @@ impl Shared {
             quota: place.quota,
             put_bytes_max: place.backend.profile().put_bytes_max,
             object_bytes_max: place.object_bytes_max,
+            shut_until: None,
             doubtful: self.health.rank(index).0,
             gone: self.readiness(index) != Readiness::Ready,
         };
@@ -215,7 +217,17 @@ impl BodyWriter<'_> {
             ReserveFor::Object { size, .. } => *size,
             ReserveFor::Part { .. } => size,
         };
+        for (candidate, place) in self.candidates.iter_mut().zip(&self.shared.places) {
+            candidate.shut_until = place.allowance.shut_until(Traffic::Client, Needs::put(size));
+        }
         let order = placement::order(&self.candidates, settings.strategy, object, size);
+        let mut shut = Shut::default();
+        self.candidates.iter().filter_map(|candidate| candidate.shut_until).for_each(|at| shut.until(at));
+        let least = usize::try_from(settings.ack_replicas).unwrap_or(usize::MAX);
+        let mut reached = shut.reached(self.shared.clock.now());
+        if let Some(reached) = reached.take_if(|_| order.len() < least) {
+            return Err(reached);
+        }
         let all = order.len();
         let order = placement::without_gone(&self.candidates, order, settings.ack_replicas);
         let some_are_gone = order.len() < all;
@@ -232,9 +244,10 @@ impl BodyWriter<'_> {
             least: settings.ack_replicas,
         };
         let answer = self.shared.repeat(|| self.shared.catalog.reserve(reserve.clone())).await;
-        let taken = self.held.reserved(answer).map_err(|error| match error.refusal() {
-            // There may be room on those that are gone: not the client's last word.
-            Some(Refusal::OutOfSpace { .. }) if some_are_gone => {
+        let taken = self.held.reserved(answer).map_err(|error| match (error.refusal(), reached) {
+            // The others may have room.
+            (Some(Refusal::OutOfSpace { .. }), Some(reached)) => reached,
+            (Some(Refusal::OutOfSpace { .. }), None) if some_are_gone => {
                 EngineError::Unavailable(format!("no backend that answers has room for {size} bytes"))
             }
             _ => error.into(),

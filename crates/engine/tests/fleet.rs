@@ -292,3 +292,20 @@ async fn a_stale_listing_makes_no_replica_suspect() {
     house.audit().await;
     assert_eq!(house.live().await, [1, 1]);
 }
+
+#[tokio::test]
+async fn what_another_catalog_may_have_written_is_no_stray() {
+    let house = House::new().await;
+    let long_ago = house.clock.now().minus(Duration::from_hours(5));
+    let path = our_path(&house, "journal/0000000001/0000000000000007", long_ago);
+    let segment = path.replacen("photos/", ".s3-orchestrator/", 1);
+    smuggle(&house, 0, &segment, b"a segment").await;
+    let found = reconcile(&house, 0).await.unwrap();
+    assert_eq!((found.strays, found.foreign), (0, 2), "beside the marker: {found:?}");
+
+    smuggle(&house, 0, &our_path(&house, "stray", long_ago), b"perhaps of a newer catalog").await;
+    house.engine.delete_nothing_before_proof();
+    let refused = reconcile(&house, 0).await.unwrap_err();
+    assert!(refused.to_string().contains("not proved to be the newest"), "{refused}");
+    assert_eq!(quarantined(&house).await, Vec::new());
+}

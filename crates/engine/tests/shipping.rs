@@ -81,7 +81,8 @@ async fn over(catalog: Arc<dyn Catalog>, house: &House) -> House {
         ids,
     });
     let (bucket, other_bucket) = (house.bucket.clone(), house.other_bucket.clone());
-    House { engine, catalog, stores: house.stores.clone(), bucket, other_bucket, clock }
+    let (stores, counted, grants) = (house.stores.clone(), Vec::new(), None);
+    House { engine, catalog, stores, bucket, other_bucket, clock, counted, grants }
 }
 
 /// Everything that a client can do, twice over; gives what it was told.

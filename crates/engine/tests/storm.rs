@@ -59,6 +59,7 @@ impl Storm {
                 ))
             }),
             wrap_catalog: Box::new(move |inner| lossy_catalog(inner, &counter)),
+            ..Plan::default()
         };
         let house = House::build(plan).await;
         house.put("source", &bytes(120_000, 1)).await.unwrap();

@@ -101,6 +101,8 @@ pub(crate) struct Fault {
     pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
     /// What happened inside, for the log only.
     pub(crate) log: Option<String>,
+    /// A limit of a backend's owner was in the way.
+    pub(crate) limited: bool,
 }
 
 /// What a step of a request gives.
@@ -166,7 +168,7 @@ impl Fault {
 
 impl From<Code> for Fault {
     fn from(code: Code) -> Self {
-        Self { code, message: None, details: Vec::new(), headers: Vec::new(), log: None }
+        Self { code, message: None, details: Vec::new(), headers: Vec::new(), log: None, limited: false }
     }
 }
 
@@ -184,6 +186,13 @@ impl From<EngineError> for Fault {
                 .with_detail("MaxSizeAllowed", size_max.to_string()),
             EngineError::OutOfSpace { .. } => {
                 Self::from(Code::InsufficientStorage).with_log(error.to_string())
+            }
+            EngineError::LimitReached { ref retry_after } => {
+                let seconds = retry_after.as_millis().div_ceil(1000).max(1);
+                let value = HeaderValue::try_from(seconds.to_string()).expect("digits make a header");
+                let message = "The limits of the storage backends are reached until their period ends.";
+                let fault = Self::new(Code::SlowDown, message).with_header(RETRY_AFTER, value);
+                Self { limited: true, ..fault.with_log(error.to_string()) }
             }
             EngineError::Completion(refusal) => refusal.into(),
             EngineError::TooManyUploads { .. } => {
@@ -261,6 +270,17 @@ mod tests {
         check(EngineError::Unavailable("x".into()), "ServiceUnavailable", 503);
         let refusal = Refusal::BadCompletion { code: "InvalidPart", message: "m".into() };
         check(EngineError::Completion(refusal), "InvalidPart", 400);
+    }
+
+    #[test]
+    fn a_limit_says_when_it_starts_over() {
+        for (millis, seconds) in [(0, "1"), (1_001, "2"), (2_678_400_000, "2678400")] {
+            let retry_after = Duration::from_millis(millis);
+            let fault = Fault::from(EngineError::LimitReached { retry_after });
+            assert_eq!((fault.code.as_str(), fault.code.status().as_u16()), ("SlowDown", 503));
+            let header = fault.headers.iter().find(|(name, _)| *name == RETRY_AFTER).unwrap();
+            assert_eq!(header.1, seconds);
+        }
     }
 
     #[test]

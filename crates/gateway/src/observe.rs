@@ -64,6 +64,8 @@ pub struct RequestRecord {
     pub degraded: bool,
     /// What went wrong: the S3 code, and what lies behind it.
     pub error: Option<String>,
+    /// It was refused because limits of the backends are reached.
+    pub limited: bool,
 }
 
 /// A method as a metric's label.
@@ -114,6 +116,7 @@ impl Ticket {
             access_key: None,
             degraded: false,
             error: None,
+            limited: false,
         };
         Self {
             record,

@@ -114,6 +114,7 @@ impl Gateway {
         let outcome = Box::pin(self.answer(parts, body, &mut ticket)).instrument(span).await;
         let response = outcome.unwrap_or_else(|fault| {
             ticket.record.error = Some(describe(&fault));
+            ticket.record.limited = fault.limited;
             let about = About {
                 resource: &resource,
                 request_id: &ticket.record.request_id,

@@ -17,7 +17,7 @@ impl Trigger {
     }
 
     /// Waits until somebody said it since the last time.
-    pub(crate) async fn pulled(&self) {
+    pub async fn pulled(&self) {
         self.notify.notified().await;
     }
 

@@ -6,27 +6,46 @@
 //! `runtime` does it. One file per worker.
 
 mod drain;
+mod factor;
 mod fleet;
 mod lifecycle;
+mod observer;
 mod quarantine;
 mod reaper;
 mod rebalance;
 mod reconcile;
 mod records;
 mod release;
+mod repair;
+mod scrub;
 mod shipper;
+mod stand_in;
 mod table;
+mod trim;
 mod uploads;
 
+use std::sync::Arc;
+
+use catalog::BackendId;
+
 pub use drain::Drain;
+pub use factor::Factor;
 pub use fleet::{FleetOptions, start_fleet};
 pub use lifecycle::Lifecycle;
+pub use observer::{Observer, RunStatus, Work};
 pub use quarantine::Quarantine;
 pub use reaper::Reaper;
 pub use rebalance::Rebalance;
 pub use reconcile::Reconcile;
 pub use records::Records;
 pub use release::Release;
+pub use repair::Repair;
+pub use scrub::{Scrub, ScrubOptions};
 pub use shipper::Shipper;
-pub use table::{start, start_shipper};
+pub use stand_in::StandIn;
+pub use table::{Upkeep, start, start_shipper, start_upkeep};
+pub use trim::Trim;
 pub use uploads::Uploads;
+
+/// Tells which backends have been gone for so long that they count as not having their replicas.
+pub type Gone = Arc<dyn Fn() -> Vec<BackendId> + Send + Sync>;

@@ -26,6 +26,8 @@ impl Worker for Release {
     }
 
     async fn step(&mut self) -> Result<Step, WorkerError> {
+        // Whoever reads the log learns within a minute that deletes are held.
+        self.engine.brake().await?;
         Ok(match self.engine.release_step().await? {
             engine::Step::MoreWork => Step::more(1),
             engine::Step::Idle => Step::IDLE,

@@ -1,11 +1,14 @@
 //! The one table of the workers: when each steps, and what wakes it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use engine::Engine;
+use engine::{Engine, RepairOptions};
 use runtime::{Schedule, Supervisor};
 
-use crate::{Reaper, Records, Release, Shipper};
+use crate::{
+    Factor, Gone, Observer, Reaper, Records, Release, Repair, Scrub, ScrubOptions, Shipper, StandIn, Trim,
+};
 
 /// How long what was doomed waits for more: one request to a backend deletes a thousand.
 const GATHER_DOOMED: Duration = Duration::from_millis(50);
@@ -31,6 +34,53 @@ pub fn start(supervisor: &mut Supervisor, engine: &Engine) {
 
     let forgets = engine.clone();
     supervisor.add(Schedule::every(FORGET_EVERY), move || Records::new(forgets.clone()));
+}
+
+/// How long what came to be short waits for more.
+const GATHER_SHORT: Duration = Duration::from_millis(500);
+/// The factor changes with a restart only, and the first step comes at once.
+const MARK_EVERY: Duration = Duration::from_hours(24);
+
+/// What keeps the replicas as they should be.
+#[derive(Clone)]
+pub struct Upkeep {
+    /// How repair goes about it.
+    pub repair: RepairOptions,
+    /// How often repair and trimming look without being woken.
+    pub interval: Duration,
+    /// How replicas are proved; `None` does not.
+    pub scrub: Option<ScrubOptions>,
+    /// Which backends count as not having their replicas.
+    pub gone: Gone,
+    /// Who is told of runs.
+    pub observer: Arc<dyn Observer>,
+}
+
+/// Starts the workers that keep the replicas of an engine as they should be.
+pub fn start_upkeep(supervisor: &mut Supervisor, engine: &Engine, upkeep: &Upkeep) {
+    let marks = engine.clone();
+    supervisor.add(Schedule::every(MARK_EVERY), move || Factor::new(marks.clone()));
+
+    let (repairs, with) = (engine.clone(), upkeep.clone());
+    let schedule = Schedule::every(upkeep.interval).gathering(GATHER_SHORT);
+    let repair = supervisor.add(schedule, move || {
+        Repair::new(repairs.clone(), with.repair, Arc::clone(&with.gone), Arc::clone(&with.observer))
+    });
+    engine.short().wakes(&repair);
+
+    let (stands, with) = (engine.clone(), upkeep.clone());
+    let every = Schedule::every(upkeep.interval.min(Duration::from_secs(60)));
+    supervisor.add(every, move || StandIn::new(stands.clone(), with.repair, Arc::clone(&with.gone)));
+
+    let (trims, with) = (engine.clone(), upkeep.clone());
+    supervisor.add(Schedule::every(upkeep.interval), move || {
+        Trim::new(trims.clone(), Arc::clone(&with.gone), Arc::clone(&with.observer))
+    });
+
+    if let Some(options) = upkeep.scrub {
+        let scrubs = engine.clone();
+        supervisor.add(Schedule::every(options.interval), move || Scrub::new(scrubs.clone(), options));
+    }
 }
 
 /// Starts the worker that brings the journal to the backends, a file per `pace` at most.

@@ -96,6 +96,10 @@ pub(crate) fn command(base: Command) -> Command {
                 .about("How much is logged; with -set, from now on")
                 .arg(Arg::new("set").long("set").value_name("LEVEL")),
         )
+        .subcommand(Command::new("brake").about("Whether deletes are held because workers doomed too much"))
+        .subcommand(Command::new("brake-release").about("You have looked: let deletes go on"))
+        .subcommand(Command::new("limits").about("Whether limits are closed since a rebuild"))
+        .subcommand(Command::new("limits-open").about("You have looked: what is left of them may be spent"))
         .subcommand(Command::new("drain").about("Empty a backend").arg(backend()))
         .subcommand(Command::new("drain-status").about("How far that has come").arg(backend()))
         .subcommand(Command::new("drain-cancel").about("Let a backend take objects again").arg(backend()))
@@ -179,6 +183,8 @@ fn question(name: &str, flags: &ArgMatches) -> Question {
                 Question { body, ..Question::new(Method::PUT, name) }
             }
         },
+        "brake-release" => Question::new(Method::POST, "brake/release"),
+        "limits-open" => Question::new(Method::POST, "limits/open"),
         "quarantine" => of_quarantine(flags),
         "drain" => Question::new(Method::POST, backend("/drain")),
         "drain-status" => Question::get(backend("/drain")),

@@ -118,7 +118,7 @@ fn result_text(rebuilt: &Rebuilt, strays: u64, confirmed: bool) -> String {
     if !confirmed {
         text.push_str(
             "limits stay closed until their next period, for nobody knows what was spent in this one; look at \
-             your providers, then `rebuild -execute -confirm-limits` opens them\n",
+             your providers, then `s3-orchestrator admin limits-open` opens them\n",
         );
     }
     text

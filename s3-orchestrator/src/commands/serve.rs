@@ -186,7 +186,7 @@ impl Open {
             tracing::warn!("requests were still under way and are cut off");
         }
         self.shutdown.advance(Phase::Stopped);
-        background.stop();
+        background.stop().await;
         // Whoever drops the catalog last waits for what it writes.
         let closing = runtime::spawn_blocking(move || drop((self.front, self.metrics, background)));
         if runtime::timeout(CLOSE_WITHIN, closing).await.is_err() {

@@ -10,6 +10,8 @@ mod journal;
 mod ledger;
 mod process;
 mod requests;
+mod upkeep;
+mod usage;
 mod workers;
 
 use std::net::SocketAddr;
@@ -31,6 +33,8 @@ pub(crate) use fleet::FleetMetrics;
 pub(crate) use journal::Journal;
 pub(crate) use ledger::Ledger;
 pub(crate) use requests::RequestMetrics;
+pub(crate) use upkeep::UpkeepMetrics;
+pub(crate) use usage::Usage;
 pub(crate) use workers::WorkerMetrics;
 
 use crate::commands::version::{RUSTC, VERSION};
@@ -57,10 +61,14 @@ pub(crate) struct Metrics {
     pub degraded: Arc<Degraded>,
     /// What the catalog adds up to.
     pub ledger: Arc<Ledger>,
+    /// How limits stand.
+    pub usage: Arc<Usage>,
     /// What would be lost with the catalog.
     pub journal: Arc<Journal>,
     /// How the workers are doing.
     pub workers: Arc<WorkerMetrics>,
+    /// What repair, trimming and proofs did, and the brake.
+    pub upkeep: Arc<UpkeepMetrics>,
     /// What fleet work did.
     pub fleet: Arc<FleetMetrics>,
 }
@@ -81,18 +89,36 @@ impl Metrics {
         let breakers = BreakerMetrics::new(ours);
         let ledger = Arc::new(Ledger::default());
         ours.register_collector(Box::new(Arc::clone(&ledger)));
+        let usage = Arc::new(Usage::default());
+        ours.register_collector(Box::new(Arc::clone(&usage)));
         let journal = Arc::new(Journal::default());
         ours.register_collector(Box::new(Arc::clone(&journal)));
         let workers = Arc::new(WorkerMetrics::default());
         ours.register_collector(Box::new(Arc::clone(&workers)));
+        let upkeep = Arc::new(UpkeepMetrics::new(ours));
+        ours.register_collector(Box::new(Arc::clone(&upkeep)));
         let fleet = Arc::new(FleetMetrics::default());
         ours.register_collector(Box::new(Arc::clone(&fleet)));
-        Self { registry, requests, backends, breakers, degraded, ledger, journal, workers, fleet }
+        Self {
+            registry,
+            requests,
+            backends,
+            breakers,
+            degraded,
+            ledger,
+            usage,
+            journal,
+            workers,
+            upkeep,
+            fleet,
+        }
     }
 
     /// All of them, in the format of OpenMetrics or, as is, in the older one of Prometheus.
     async fn page(&self, open_metrics: bool) -> String {
         self.ledger.refresh().await;
+        self.usage.refresh().await;
+        self.upkeep.refresh().await;
         self.journal.refresh().await;
         let mut text = String::new();
         encode(&mut text, &self.registry).expect("writing to a string does not fail");
@@ -192,6 +218,7 @@ mod tests {
             access_key: None,
             degraded: false,
             error: None,
+            limited: true,
         }
     }
 
@@ -211,6 +238,7 @@ mod tests {
             let page = metrics.page(format).await;
             for line in [
                 "s3o_requests_total{method=\"GET\",status_code=\"200\"} 1",
+                "s3o_usage_limit_rejections_total{operation=\"GetObject\",limit_type=\"read\"} 1",
                 "s3o_request_duration_seconds_count{method=\"GET\"} 1",
                 "s3o_response_size_bytes_sum{method=\"GET\"} 5",
                 "s3o_inflight_requests{method=\"GET\"} 0",

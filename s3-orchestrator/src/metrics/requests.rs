@@ -34,6 +34,8 @@ pub(crate) struct RequestMetrics {
     /// Refused before the body was read.
     early: Counter,
     degraded: Arc<Degraded>,
+    /// Limits of the backends are reached.
+    limited: Family<Labels, Counter>,
 }
 
 struct OneMethod {
@@ -76,6 +78,9 @@ impl RequestMetrics {
         registry.register("request_size_bytes", "Bytes of bodies that clients sent", bytes_in);
         registry.register("response_size_bytes", "Bytes of bodies that clients took", bytes_out);
         registry.register("inflight_requests", "Requests under way", under_way);
+        let limited = Family::<Labels, Counter>::default();
+        let help = "Requests that the limits of the backends did not allow";
+        registry.register("usage_limit_rejections", help, limited.clone());
         let mut counter = |name: &str, help: &str| {
             let counter = Counter::default();
             registry.register(name, help, counter.clone());
@@ -83,6 +88,7 @@ impl RequestMetrics {
         };
         Self {
             methods,
+            limited,
             rate_limited: counter("rate_limit_rejections", "Requests over their client's rate"),
             not_admitted: counter("admission_rejections", "Requests that found no free place"),
             shed: counter("load_shed", "Requests refused at random under load"),
@@ -109,6 +115,12 @@ impl Observer for RequestMetrics {
         observe(&method.bytes_out, record.bytes_out);
         if record.status == NO_ROOM && record.bytes_in == 0 {
             self.early.inc();
+        }
+        if record.limited {
+            let kind = if matches!(record.method, "GET" | "HEAD") { "read" } else { "write" };
+            let operation = record.operation.to_owned();
+            let labels = vec![("operation", operation), ("limit_type", kind.to_owned())];
+            self.limited.get_or_create_owned(&labels).inc();
         }
     }
 

@@ -9,15 +9,15 @@ use std::time::Duration;
 
 use ::config::{Backend as BackendConfig, BackendCircuitBreaker, Config, S3Store, Store};
 use backend::{
-    AttachError, Backend, BackendError, CircuitBreaker, Claim, ClientOptions, Credentials, DirectoryBackend,
-    DirectoryOptions, ErrorKind, Meter, PoolOptions, Retry, RetryOptions, S3Backend, S3Options, Timeout,
-    TimeoutOptions, Timeouts, attach, read_markers,
+    Allowance, AttachError, Backend, BackendError, CircuitBreaker, Claim, ClientOptions, Credentials,
+    DirectoryBackend, DirectoryOptions, ErrorKind, Meter, Needs, Operation, PoolOptions, Retry, RetryOptions,
+    S3Backend, S3Options, Timeout, TimeoutOptions, Timeouts, attach, read_markers,
 };
 use catalog::{BackendId, Identity};
 use engine::Place;
 use format::{Marker, PathGrammar};
 use runtime::{Breaker, BreakerOptions, Chance, Task};
-use types::BackendName;
+use types::{BackendName, Traffic};
 
 use super::standby::Standby;
 use super::{Frozen, StartError};
@@ -46,19 +46,42 @@ pub(super) struct Opener {
     pub patience: Duration,
 }
 
+/// A backend that is to be opened, and what may be done with it.
+struct Wanted {
+    config: BackendConfig,
+    allowance: Arc<Allowance>,
+}
+
+/// A backend with its decorators, twice: requests of clients and our own draw on shares of their own.
+pub(super) struct Opened {
+    client: Arc<dyn Backend>,
+    maintenance: Arc<dyn Backend>,
+}
+
+impl Opened {
+    /// Behind one breaker: whichever finds a backend gone, it is gone for both. Outermost, and around what waits
+    /// for its backend too.
+    fn guarded_by(self, breaker: &Arc<Breaker>) -> Self {
+        let guarded = |backend| Arc::new(CircuitBreaker::new(backend, Arc::clone(breaker)));
+        Self { client: guarded(self.client), maintenance: guarded(self.maintenance) }
+    }
+}
+
 impl Opener {
     /// Opens all backends at once, in the order of the configuration. The tasks wait for those that did not
     /// answer.
     pub(super) async fn open_all(
         self: Arc<Self>,
         config: &Config,
-    ) -> Result<(Vec<Arc<dyn Backend>>, Vec<Task<()>>), StartError> {
-        let open = |backend: &BackendConfig| {
-            let (opener, backend) = (Arc::clone(&self), backend.clone());
+        allowances: &[Arc<Allowance>],
+    ) -> Result<(Vec<Opened>, Vec<Task<()>>), StartError> {
+        let open = |(backend, allowance): (&BackendConfig, &Arc<Allowance>)| {
+            let opener = Arc::clone(&self);
+            let wanted = Wanted { config: backend.clone(), allowance: Arc::clone(allowance) };
             let breaker = self.breaker(&backend.name, &config.backend_circuit_breaker);
-            runtime::spawn(async move { opener.open(backend, breaker).await })
+            runtime::spawn(async move { opener.open(wanted, breaker).await })
         };
-        let opening: Vec<_> = config.backends.iter().map(open).collect();
+        let opening: Vec<_> = config.backends.iter().zip(allowances).map(open).collect();
         let (mut backends, mut waiting) = (Vec::new(), Vec::new());
         for opened in opening {
             let (backend, task) = opened.await??;
@@ -70,14 +93,21 @@ impl Opener {
 
     /// A catalog that knows no backend is new, or it replaces one that was lost: then the backends carry the
     /// marker of another deployment. That is found out before anything is marked as ours.
-    pub(super) async fn refuse_lost_catalog(&self, config: &Config) -> Result<(), StartError> {
+    pub(super) async fn refuse_lost_catalog(
+        &self,
+        config: &Config,
+        allowances: &[Arc<Allowance>],
+    ) -> Result<(), StartError> {
         if !self.known.is_empty() {
             return Ok(());
         }
-        for backend in &config.backends {
+        for (backend, allowance) in config.backends.iter().zip(allowances) {
             // Whatever else is wrong with it shows when it is attached.
-            let Ok(driver) = driver(backend, self.patience, true).await else { continue };
-            let bounded = Timeout::new(driver, timeouts(backend, self.patience));
+            let opened = driver(backend, self.patience, true, Some(allowance)).await;
+            let Ok((driver, Ok(()))) = opened else { continue };
+            let meter = Meter::new(driver, self.metrics.of(&backend.name));
+            let meter = Arc::new(meter.covered_by(Arc::clone(allowance), Traffic::Maintenance));
+            let bounded = Timeout::new(meter, timeouts(backend, self.patience));
             let Ok(markers) = read_markers(&bounded, &PathGrammar::new(&backend.prefix)).await else {
                 continue;
             };
@@ -92,21 +122,22 @@ impl Opener {
 
     async fn open(
         self: Arc<Self>,
-        config: BackendConfig,
+        wanted: Wanted,
         breaker: Arc<Breaker>,
-    ) -> Result<(Arc<dyn Backend>, Option<Task<()>>), StartError> {
+    ) -> Result<(Opened, Option<Task<()>>), StartError> {
+        let config = &wanted.config;
         let known = self.known.contains(&config.name);
-        // Outermost, and around what waits for its backend too.
-        let guarded = |backend| Arc::new(CircuitBreaker::new(backend, Arc::clone(&breaker)));
-        match self.try_open(&config).await {
-            Ok(backend) => Ok((guarded(backend), None)),
+        match self.try_open(&wanted).await {
+            Ok(opened) => Ok((opened.guarded_by(&breaker), None)),
             Err(error @ (AttachError::Backend(_) | AttachError::Missing { .. })) if known => {
                 tracing::error!(backend.name = %config.name, "serving without it until it can be attached: {error}");
-                let standby = Arc::new(Standby::new(config.name.clone(), config.late_arrival_bound));
+                let standby = || Arc::new(Standby::new(config.name.clone(), config.late_arrival_bound));
+                let (client, maintenance) = (standby(), standby());
+                let waiting = [Arc::clone(&client), Arc::clone(&maintenance)];
                 breaker.trip(None);
-                let guarded = guarded(Arc::clone(&standby) as Arc<dyn Backend>);
-                let task = runtime::spawn(self.keep_trying(config, standby, breaker));
-                Ok((guarded, Some(task)))
+                let opened = Opened { client, maintenance }.guarded_by(&breaker);
+                let task = runtime::spawn(self.keep_trying(wanted, waiting, breaker));
+                Ok((opened, Some(task)))
             }
             Err(error @ AttachError::OlderCatalog { .. }) => Err(Frozen(error.to_string()).into()),
             Err(error) => Err(error.into()),
@@ -131,16 +162,18 @@ impl Opener {
 
     async fn keep_trying(
         self: Arc<Self>,
-        config: BackendConfig,
-        standby: Arc<Standby>,
+        wanted: Wanted,
+        [client, maintenance]: [Arc<Standby>; 2],
         breaker: Arc<Breaker>,
     ) {
+        let config = &wanted.config;
         loop {
             runtime::sleep(TRY_EVERY).await;
-            match self.try_open(&config).await {
-                Ok(backend) => {
+            match self.try_open(&wanted).await {
+                Ok(opened) => {
                     tracing::info!(backend.name = %config.name, "it is attached now");
-                    standby.set(backend);
+                    client.set(opened.client);
+                    maintenance.set(opened.maintenance);
                     return breaker.expect_back();
                 }
                 Err(error) => {
@@ -150,36 +183,66 @@ impl Opener {
         }
     }
 
-    async fn try_open(&self, config: &BackendConfig) -> Result<Arc<dyn Backend>, AttachError> {
+    async fn try_open(&self, wanted: &Wanted) -> Result<Opened, AttachError> {
+        let Wanted { config, allowance } = wanted;
         let known = self.known.contains(&config.name);
         // A directory that is known and missing is a disk that is not mounted.
-        let driver = driver(config, self.patience, !known).await?;
+        let (driver, probed) = driver(config, self.patience, !known, Some(allowance)).await?;
         if !driver.profile().delete_frees {
             let message = "the bucket keeps versions, so deletes free no bytes: switch its versioning off, or \
                            use another bucket";
             return Err(BackendError::new(&config.name, "attach", ErrorKind::Unsupported, message).into());
         }
-        let backend = self.decorate(driver, config);
+        let decorate = |traffic| self.decorate(Arc::clone(&driver), wanted, traffic);
+        let opened =
+            Opened { client: decorate(Traffic::Client), maintenance: decorate(Traffic::Maintenance) };
         let Identity { deployment, epoch } = self.identity;
         let claim = Claim { deployment, epoch, known, adopt: false };
-        attach(&*backend, &PathGrammar::new(&config.prefix), &claim).await?;
-        Ok(backend)
+        let attached = match probed {
+            Ok(()) => {
+                attach(&*opened.maintenance, &PathGrammar::new(&config.prefix), &claim).await.map(|_| ())
+            }
+            Err(error) => Err(error.into()),
+        };
+        match attached {
+            Err(AttachError::Backend(error)) if known && is_limit(&error) => {
+                // A process that restarts over and over must not shut its clients out.
+                tracing::warn!(backend.name = %config.name, "taken as attached, as it was before, without a look: {error}");
+                Ok(opened)
+            }
+            attached => attached.map(|()| opened),
+        }
     }
 
     /// The meter is innermost, so that each attempt is one count, and the retry outermost.
-    fn decorate(&self, driver: Arc<dyn Backend>, config: &BackendConfig) -> Arc<dyn Backend> {
-        let metered = Arc::new(Meter::new(driver, self.metrics.of(&config.name)));
-        let bounded = Arc::new(Timeout::new(metered, timeouts(config, self.patience)));
+    fn decorate(&self, driver: Arc<dyn Backend>, wanted: &Wanted, traffic: Traffic) -> Arc<dyn Backend> {
+        let meter = Meter::new(driver, self.metrics.of(&wanted.config.name));
+        let metered = Arc::new(meter.covered_by(Arc::clone(&wanted.allowance), traffic));
+        let bounded = Arc::new(Timeout::new(metered, timeouts(&wanted.config, self.patience)));
         Arc::new(Retry::new(bounded, RetryOptions::default(), self.chance.clone()))
     }
 }
 
-/// A driver that answered. `create` makes a directory that is not there.
+/// Looks whether a bucket is there and what it can do.
+async fn probe(driver: &S3Backend, allowance: Option<&Arc<Allowance>>) -> Result<(), BackendError> {
+    if let Some(allowance) = allowance {
+        let needs = Needs::requests(S3Backend::PROBE_REQUESTS);
+        allowance.cover(Traffic::Maintenance, Operation::Head, needs).await?.spend(needs);
+    }
+    driver.probe().await
+}
+
+fn is_limit(error: &BackendError) -> bool {
+    matches!(error.kind, ErrorKind::LimitReached { .. })
+}
+
+/// A driver, and whether it answered. `create` makes a directory that is not there.
 async fn driver(
     config: &BackendConfig,
     patience: Duration,
     create: bool,
-) -> Result<Arc<dyn Backend>, BackendError> {
+    allowance: Option<&Arc<Allowance>>,
+) -> Result<(Arc<dyn Backend>, Result<(), BackendError>), BackendError> {
     Ok(match &config.store {
         Store::Directory(store) => {
             let options = DirectoryOptions {
@@ -188,12 +251,12 @@ async fn driver(
                 billable_bytes_min: config.min_billable_bytes.bytes(),
                 ..DirectoryOptions::new(&store.path)
             };
-            Arc::new(DirectoryBackend::open(config.name.clone(), options).await?)
+            (Arc::new(DirectoryBackend::open(config.name.clone(), options).await?), Ok(()))
         }
         Store::S3(store) => {
             let driver = S3Backend::new(config.name.clone(), s3_options(config, store, patience))?;
-            driver.probe().await?;
-            Arc::new(driver)
+            let probed = probe(&driver, allowance).await;
+            (Arc::new(driver), probed)
         }
     })
 }
@@ -261,7 +324,8 @@ pub(super) async fn open_unattached(
     let patience = all.server.backend_timeout;
     // Whoever wrote here is gone: nothing is waited for.
     let config = &BackendConfig { late_arrival_bound: Duration::ZERO, ..config.clone() };
-    match driver(config, patience, false).await {
+    let opened = driver(config, patience, false, None).await;
+    match opened.and_then(|(driver, probed)| probed.map(|()| driver)) {
         Ok(driver) => {
             let bounded = Arc::new(Timeout::new(driver, timeouts(config, patience)));
             Ok(Arc::new(Retry::new(bounded, RetryOptions::default(), chance.clone())))
@@ -273,14 +337,34 @@ pub(super) async fn open_unattached(
     }
 }
 
+/// The backends as a rebuild uses them: there is no catalog yet that could grant anything.
+pub(super) fn uncounted_places(
+    config: &Config,
+    backends: Vec<Arc<dyn Backend>>,
+    ids: Vec<BackendId>,
+) -> Vec<Place> {
+    let unlimited = |backend: &Arc<dyn Backend>| Arc::new(Allowance::unlimited(backend.name().clone()));
+    let allowances: Vec<_> = backends.iter().map(unlimited).collect();
+    let opened = |backend: Arc<dyn Backend>| Opened { client: Arc::clone(&backend), maintenance: backend };
+    places(config, backends.into_iter().map(opened).collect(), ids, &allowances)
+}
+
 /// The backends as the engine uses them.
-pub(super) fn places(config: &Config, backends: Vec<Arc<dyn Backend>>, ids: Vec<BackendId>) -> Vec<Place> {
-    let place = |((config, backend), id): ((&BackendConfig, _), _)| Place {
-        id,
-        backend,
-        grammar: PathGrammar::new(&config.prefix),
-        quota: config.quota(),
-        object_bytes_max: config.object_size_max(),
-    };
-    config.backends.iter().zip(backends).zip(ids).map(place).collect()
+pub(super) fn places(
+    config: &Config,
+    opened: Vec<Opened>,
+    ids: Vec<BackendId>,
+    allowances: &[Arc<Allowance>],
+) -> Vec<Place> {
+    let place =
+        |(((config, opened), id), allowance): (((&BackendConfig, Opened), _), &Arc<Allowance>)| Place {
+            id,
+            backend: opened.client,
+            maintenance: opened.maintenance,
+            allowance: Arc::clone(allowance),
+            grammar: PathGrammar::new(&config.prefix),
+            quota: config.quota(),
+            object_bytes_max: config.object_size_max(),
+        };
+    config.backends.iter().zip(opened).zip(ids).zip(allowances).map(place).collect()
 }

@@ -23,7 +23,7 @@ pub(crate) async fn places(config: &Config) -> Result<Vec<Place>, StartError> {
     }
     // Their numbers are those that the entries name; nothing here needs them.
     let ids = (1..).map(BackendId).take(opened.len()).collect();
-    Ok(backends::places(config, opened, ids))
+    Ok(backends::uncounted_places(config, opened, ids))
 }
 
 /// Rebuilds the catalog that the configuration names.

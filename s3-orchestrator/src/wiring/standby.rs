@@ -82,6 +82,10 @@ impl Backend for Standby {
         self.real("delete_many")?.delete_many(paths).await
     }
 
+    fn delete_requests(&self, paths: &[ReplicaPath]) -> u64 {
+        self.real.get().map_or(1, |real| real.delete_requests(paths))
+    }
+
     async fn list(&self, prefix: &str, cursor: Option<&str>) -> Result<ListPage, BackendError> {
         self.real("list")?.list(prefix, cursor).await
     }

@@ -185,7 +185,7 @@ async fn n143_what_is_no_command_is_refused() {
 }
 
 #[tokio::test]
-async fn n32_a_drain_survives_a_restart_and_ends_in_an_empty_backend() {
+async fn n32_n137_a_drain_survives_a_restart_and_ends_in_an_empty_backend() {
     let dir = tempfile::tempdir().unwrap();
     let file = config(dir.path(), 3, 2, "");
     let mut server = started(&file).await;

@@ -7,7 +7,9 @@ use std::path::Path;
 use futures::TryStreamExt;
 use s3_client::{PutBody, PutObject, S3Client};
 
-use crate::support::{Server, client, get, run, text, wait_until};
+use crate::support::{Server, client, get, program, run, text, wait_until};
+
+const TOKEN: &str = "a token of some length";
 
 /// Two directories, replicated, with the journal as quick as it can be.
 fn config(dir: &Path, name: &str, catalog: &str) -> String {
@@ -22,6 +24,7 @@ fn config(dir: &Path, name: &str, catalog: &str) -> String {
          - {{ type: directory, name: two, path: \"{dir}/two\", quota_bytes: 1GB }}\n\
          replication: {{ factor: 2 }}\n\
          journal: {{ interval: 50ms }}\n\
+         ui: {{ admin_token: \"{TOKEN}\" }}\n\
          telemetry: {{ metrics: {{ enabled: true }} }}\n"
     );
     fs::write(&path, text).unwrap();
@@ -73,6 +76,13 @@ async fn check_frozen(server: &mut Server, says: &str) {
     assert!(body.contains(says) && body.contains("s3-orchestrator rebuild"), "{body}");
     assert_eq!(get(&server.addr, "/health").await.0, 200);
     assert_eq!(metric(server, "s3o_catalog_frozen").await, Some(1.0));
+}
+
+async fn admin(server: &Server, command: &str) -> serde_json::Value {
+    let addr = format!("-addr=http://{}", server.addr);
+    let output = program(&["admin", &addr, command]).env("S3O_ADMIN_TOKEN", TOKEN).output().await.unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
 }
 
 fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
@@ -141,6 +151,12 @@ async fn n36_a_lost_catalog_is_noticed_and_comes_back() {
         assert_eq!(read(&client, &format!("k{number}")).await, expected, "k{number}");
     }
     assert!(put(&client, "new", "life").await);
+    // Nobody knows what was spent before the loss: an operator has to say so.
+    assert_eq!(admin(&server, "limits").await["closed"], true);
+    assert_eq!(admin(&server, "limits-open").await["closed"], false);
+    assert_eq!(admin(&server, "limits").await["closed"], false);
+    assert_eq!(admin(&server, "brake").await["engaged"], false);
+    assert_eq!(admin(&server, "brake-release").await["engaged"], false);
     shipped(&server).await;
     end(server).await;
 }

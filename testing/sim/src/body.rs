@@ -80,6 +80,7 @@ pub(crate) fn incoming(world: &Arc<World>, data: &Bytes, seed: u64, flaw: Option
         sent: 0,
         flaw,
         dawdles: seed.is_multiple_of(7),
+        lingers: seed.is_multiple_of(2),
     };
     let mut expected = Expected::default();
     if flaw == Some(Fault::BodyWrongDigest) {
@@ -114,6 +115,7 @@ struct Sending {
     sent: usize,
     flaw: Option<Fault>,
     dawdles: bool,
+    lingers: bool,
 }
 
 impl Sending {
@@ -123,6 +125,11 @@ impl Sending {
             runtime::sleep(Duration::from_millis(self.chance.below(60))).await;
         }
         if self.sent >= self.ends_at {
+            if self.lingers {
+                // All bytes are there, and what proves them is not.
+                self.lingers = false;
+                runtime::sleep(Duration::from_millis(self.chance.below(800))).await;
+            }
             return match self.flaw.take() {
                 Some(flaw @ Fault::BodyBreaks) => {
                     self.world.count(flaw);

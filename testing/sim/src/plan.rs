@@ -274,8 +274,10 @@ impl Draw {
         if !calm {
             // Few kinds at a time, but these often: what happens together is drawn anew with each seed.
             for &fault in Fault::OF_REQUESTS {
-                if self.one_in(5) {
-                    odds.insert(fault, 10 + self.below(200));
+                // Listings are rare, and so are the reasons to ask for one.
+                let often = if fault == Fault::ListStale { 2 } else { 5 };
+                if self.one_in(often) {
+                    odds.insert(fault, 10 + self.below(if often == 2 { 900 } else { 200 }));
                 }
             }
             if self.one_in(6) {

@@ -65,13 +65,8 @@ impl Process {
         let [name] = name;
         let place = |(provider, id): (&Arc<Provider>, catalog::BackendId)| {
             provider.set_number(id.0);
-            Place {
-                id,
-                backend: decorated(provider, &chance),
-                grammar: PathGrammar::new(""),
-                quota: provider.quota(),
-                object_bytes_max: None,
-            }
+            let backend = decorated(provider, &chance);
+            Place { quota: provider.quota(), ..Place::new(id, backend, PathGrammar::new("")) }
         };
         let engine = Engine::new(Parts {
             catalog: Arc::clone(&catalog) as Arc<dyn Catalog>,

@@ -193,6 +193,18 @@ impl Provider {
         Some(window.fault)
     }
 
+    /// Who finds nothing just before the disk is mounted again may find the marker afterwards, and draw the wrong
+    /// conclusion. It costs a repair.
+    fn is_back_soon(&self, path: &ReplicaPath) {
+        let now = self.world.now_ms();
+        let soon = |window: &crate::Window| {
+            (window.from_ms..window.until_ms).contains(&now) && window.until_ms < now + 6_000
+        };
+        if self.plan.windows.iter().any(soon) {
+            locked(&self.store).doubtful.insert(path.as_str().to_owned());
+        }
+    }
+
     /// What befalls a request, of these.
     fn draw(&self, kinds: &[Fault]) -> Option<Fault> {
         if self.world.is_calm() {
@@ -505,6 +517,7 @@ impl Backend for SimBackend {
         ];
         let fault = self.arrive("get", &KINDS).await?;
         if self.provider.away().is_some() {
+            self.provider.is_back_soon(path);
             return Err(self.error("get", ErrorKind::NotFound, "nothing is mounted there"));
         }
         if fault == Some(Fault::GetNotFound) {

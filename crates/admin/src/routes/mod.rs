@@ -2,6 +2,7 @@
 
 pub(crate) mod backends;
 pub(crate) mod cleanup;
+pub(crate) mod holds;
 pub(crate) mod level;
 pub(crate) mod locations;
 pub(crate) mod quarantine;

@@ -76,8 +76,11 @@ impl S3Backend {
         }
     }
 
+    /// How many requests [`S3Backend::probe`] sends.
+    pub const PROBE_REQUESTS: u64 = 2;
+
     /// Looks whether the bucket is there, and whether a delete in it frees its bytes. To be called when the
-    /// backend is attached; costs two requests.
+    /// backend is attached.
     ///
     /// # Errors
     /// Where the bucket is not there, refuses us, or cannot be reached.
@@ -194,12 +197,18 @@ impl Backend for S3Backend {
 
     async fn delete_many(&self, paths: &[ReplicaPath]) -> Result<Vec<Deleted>, BackendError> {
         let keys: Vec<&str> = paths.iter().map(ReplicaPath::as_str).collect();
-        let answers = self
-            .client
-            .delete_objects(&keys)
-            .await
-            .map_err(|error| explain(&self.name, "delete_many", Effect::Write, error))?;
+        let answers =
+            self.client.delete_objects(&keys).await.map_err(|error| match error.deletes_singly() {
+                // Nothing was done; the next attempt knows how many requests it is.
+                true => self.error("delete_many", ErrorKind::Unavailable, error.to_string()),
+                false => explain(&self.name, "delete_many", Effect::Write, error),
+            })?;
         Ok(answers.into_iter().map(|answer| self.deleted(answer)).collect())
+    }
+
+    fn delete_requests(&self, paths: &[ReplicaPath]) -> u64 {
+        let keys: Vec<&str> = paths.iter().map(ReplicaPath::as_str).collect();
+        self.client.delete_requests(&keys)
     }
 
     async fn list(&self, prefix: &str, cursor: Option<&str>) -> Result<ListPage, BackendError> {

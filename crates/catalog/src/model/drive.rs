@@ -1,6 +1,7 @@
 //! The property: whatever is done in whatever order, a catalog and the model answer alike.
 
 mod limits;
+mod repair;
 mod ship;
 
 use std::collections::BTreeMap;
@@ -58,6 +59,9 @@ enum Op {
     Repeat,
     List { prefix: u8, delimiter: u8, after: u8, limit: u8 },
     Limit(LimitOp),
+    Postpone { blob: u8 },
+    Factor { wanted: u32 },
+    Prove { replica: u8 },
 }
 
 fn ops() -> impl Strategy<Value = Vec<Op>> {
@@ -92,6 +96,9 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         1 => Just(Op::Reboot),
         2 => Just(Op::Repeat),
         8 => limit_ops().prop_map(Op::Limit),
+        2 => any::<u8>().prop_map(|blob| Op::Postpone { blob }),
+        1 => (1..4_u32).prop_map(|wanted| Op::Factor { wanted }),
+        1 => any::<u8>().prop_map(|replica| Op::Prove { replica }),
         4 => (0..12_u8, 0..4_u8, 0..24_u8, 0..6_u8).prop_map(
             |(prefix, delimiter, after, limit)| Op::List { prefix, delimiter, after, limit }),
     ];
@@ -115,6 +122,7 @@ struct Drive {
     /// The revision that each key had last, also of keys that are gone.
     revisions: BTreeMap<ObjectKey, u64>,
     last: Option<(Change, String)>,
+    factor: Option<u32>,
 }
 
 /// Both refuse alike, or both answer; gives the answers.
@@ -148,7 +156,15 @@ impl Drive {
         });
         let mut model = Model { backends: backends.collect(), ..Model::default() };
         model.join(w.boot, now()).unwrap();
-        Self { w, model, clock: now(), uploads: Vec::new(), revisions: BTreeMap::new(), last: None }
+        Self {
+            w,
+            model,
+            clock: now(),
+            uploads: Vec::new(),
+            revisions: BTreeMap::new(),
+            last: None,
+            factor: None,
+        }
     }
 
     fn present(&self, key: &ObjectKey) -> Option<&Object> {
@@ -275,6 +291,9 @@ impl Drive {
             }
             Op::Repeat => self.repeat().await,
             Op::Limit(op) => self.limit_step(op).await,
+            Op::Postpone { blob } => self.postpone(*blob).await,
+            Op::Factor { wanted } => self.change_factor(*wanted).await,
+            Op::Prove { replica } => self.prove(*replica).await,
             Op::List { prefix, delimiter, after, limit } => {
                 self.list(*prefix, *delimiter, *after, u32::from(*limit)).await;
             }
@@ -645,6 +664,7 @@ impl Drive {
         }
         self.compare_uploads().await;
         self.compare_limits().await;
+        self.compare_repair().await;
     }
 
     fn pieces(&self, object: &Object) -> Vec<Piece> {

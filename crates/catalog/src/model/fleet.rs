@@ -42,6 +42,9 @@ impl Model {
             return Retired::Needed { others };
         }
         self.replicas.get_mut(&retire.replica).expect("it is there").doom(Timestamp::default());
+        if let Some(waits) = self.waits.get_mut(&found.blob).filter(|_| found.state == ReplicaState::Live) {
+            waits.0 = Timestamp::default();
+        }
         if let Some(moved) = self.fleet.get_mut(&found.backend) {
             *moved = (moved.0 + 1, moved.1 + found.charged);
         }
@@ -124,6 +127,7 @@ impl Model {
             let replica = m.writing(commit.owner, commit.replica).filter(|r| r.row.blob == commit.blob);
             let replica = replica.ok_or(Refusal::Changed("a replica"))?;
             (replica.row.state, replica.row.owner) = (ReplicaState::Live, None);
+            m.waits.remove(&commit.blob);
             Ok(())
         })
     }

@@ -173,6 +173,8 @@ fn drop_manifest(tx: &mut Tx<'_>, manifest: ManifestId, entry: &mut Entry<'_>) -
         None => Err(CatalogError::Damaged(format!("manifest {manifest} has no reference to drop"))),
         Some(0) => {
             let seq = int(tx.doomed_seq());
+            // Its blobs are doomed step by step, later on and by somebody else.
+            tx.count_doomed();
             tx.execute("UPDATE manifests SET doomed_seq = ?2 WHERE manifest = ?1", params![id, seq])?;
             entry.push(Item::Dissolving { manifest });
             Ok(())

@@ -6,7 +6,7 @@ use types::{ChangeId, Timestamp, UploadId};
 
 use super::rows::{self, Json, Key, millis};
 use super::walk::{Scope, just_behind};
-use super::writer::Tx;
+use super::writer::{Dooms, Tx};
 use super::{Sqlite, content, journal, stmt};
 use crate::journal::{Entry, Item};
 use crate::{BucketId, CatalogError, ExpiredPage, ExpiredQuery, Expiry, Metadata, SeenObject, StaleUpload};
@@ -66,6 +66,7 @@ fn expire_objects(
     if let Some(recorded) = journal::find(tx, change)? {
         return Ok(removed(&recorded.entry));
     }
+    tx.dooms(Dooms::ByWorker);
     let (mut entry, mut sequence) = (Entry::new(), None);
     for object in seen {
         let key = object.key.as_str().as_bytes();

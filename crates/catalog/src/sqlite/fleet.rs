@@ -6,7 +6,7 @@ use types::{BackendName, BlobId, ChangeId, ReplicaId, Timestamp};
 
 use super::replicas::{self, Charged};
 use super::rows::{self, millis, size};
-use super::writer::Tx;
+use super::writer::{Dooms, Tx};
 use super::{Sqlite, journal, reaping, stmt};
 use crate::journal::Entry;
 use crate::{
@@ -193,6 +193,8 @@ fn retire_replica(tx: &mut Tx<'_>, retire: &Retire) -> Result<Retired, CatalogEr
     if others < retire.least.max(1) {
         return Ok(Retired::Needed { others });
     }
+    // Others stand in for it, so the brake does not count it.
+    tx.dooms(Dooms::Safely);
     let mut entry = Entry::new();
     let (backend, charged) = (row.backend, row.charged);
     replicas::doom(tx, row, state, replicas::AT_ONCE, &mut entry)?;

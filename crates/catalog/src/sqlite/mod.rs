@@ -4,6 +4,7 @@
 //! role or subject; `schema` has the tables.
 
 mod audit;
+mod brake;
 mod completion;
 mod content;
 mod deployment;
@@ -22,9 +23,11 @@ mod open;
 mod readers;
 mod reaping;
 mod rebuild;
+mod repair;
 mod replicas;
 mod rows;
 mod schema;
+mod scrubbing;
 mod shipping;
 mod strays;
 mod uploads;
@@ -84,21 +87,25 @@ impl Sqlite {
     }
 
     /// Runs a read of microseconds where it is asked for; each statement sees a snapshot of its own.
-    async fn read<T>(
+    async fn read<T: Send>(
         &self,
         work: impl FnOnce(&Connection) -> Result<T, CatalogError> + Send,
     ) -> Result<T, CatalogError> {
         runtime::simulation::point("catalog.read").await;
-        self.readers.read(work)
+        let answer = self.readers.read(work);
+        runtime::simulation::point("catalog.answer").await;
+        answer
     }
 
     /// The same within one snapshot.
-    async fn snapshot<T>(
+    async fn snapshot<T: Send>(
         &self,
         work: impl FnOnce(&Connection) -> Result<T, CatalogError> + Send,
     ) -> Result<T, CatalogError> {
         runtime::simulation::point("catalog.read").await;
-        self.readers.snapshot(work)
+        let answer = self.readers.snapshot(work);
+        runtime::simulation::point("catalog.answer").await;
+        answer
     }
 
     /// Runs a read that may take long, in one snapshot, on a thread kept for that.

@@ -81,7 +81,8 @@ fn commit_move(tx: &mut Tx<'_>, commit: &CommitMove) -> Result<(), CatalogError>
         Fate { replica: commit.replica, outcome: WriteOutcome::Live { version: commit.version.clone() } };
     replicas::keep_live(tx, commit.owner, commit.blob, &[fate], &mut entry)?;
     tx.execute(
-        "UPDATE blobs SET replicas_live = replicas_live + 1 WHERE blob = ?1",
+        "UPDATE blobs SET replicas_live = replicas_live + 1, next_attempt = 0, attempts = 0, last_error = NULL \
+         WHERE blob = ?1",
         [commit.blob.to_bytes()],
     )?;
     let sequence = tx.next_sequence();

@@ -7,7 +7,7 @@ use types::{BlobId, ChangeId, ManifestId, ReplicaId, Timestamp};
 
 use super::rows::{self, int, millis, size};
 use super::writer::{Sums, Tx};
-use super::{Sqlite, content, journal, replicas, stmt};
+use super::{Sqlite, brake, content, journal, replicas, stmt};
 use crate::journal::{Answer, Entry, Item};
 use crate::{BackendId, CatalogError, Doomed, Reaping, Settled, SettledOutcome};
 
@@ -67,6 +67,9 @@ fn claim_doomed(
     now: Timestamp,
     limit: u32,
 ) -> Result<Vec<Doomed>, CatalogError> {
+    if brake::is_engaged(conn)? {
+        return Ok(Vec::new());
+    }
     let horizon = if mutation::is_on("claim.horizon") { u64::MAX } else { horizon };
     let now = if mutation::is_on("claim.due") { Timestamp::from_millis(u64::MAX) } else { now };
     // Two walks, so that neither what waits for its turn nor what waits for a reader is stepped over.
@@ -110,6 +113,9 @@ fn read_doomed(row: &Row<'_>) -> rusqlite::Result<(u64, Doomed)> {
 }
 
 fn next_doomed(conn: &Connection, backends: &[BackendId]) -> Result<Option<Timestamp>, CatalogError> {
+    if brake::is_engaged(conn)? {
+        return Ok(None);
+    }
     let mut first = stmt(
         conn,
         "SELECT MIN(next_attempt) FROM replicas INDEXED BY replicas_doomed WHERE state = 3 AND backend = ?1",
@@ -252,7 +258,7 @@ fn mark_suspect(
         return Ok(());
     };
     tx.execute(
-        "UPDATE blobs SET replicas_live = replicas_live - 1, next_attempt = 0 WHERE blob = ?1",
+        "UPDATE blobs SET replicas_live = replicas_live - 1, next_attempt = 0, attempts = 0 WHERE blob = ?1",
         params![blob],
     )?;
     tx.add_sums(backend, Sums { replicas_live: -1, ..Sums::default() });

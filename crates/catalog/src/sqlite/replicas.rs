@@ -241,6 +241,9 @@ pub(super) fn doom(
     )?;
     debug_assert_eq!(changed, 1, "the row was read in this transaction");
     let replicas_live = if leaves == rows::LIVE { -1 } else { 0 };
+    if leaves != rows::WRITING {
+        tx.count_doomed();
+    }
     tx.add_sums(
         row.backend,
         Sums { charged: 0, replicas_live, replicas_doomed: 1, doomed_bytes: row.charged },

@@ -5,6 +5,7 @@
 
 mod fleet;
 mod limits;
+mod repair;
 mod shipping;
 
 use rusqlite::{Connection, params};
@@ -15,7 +16,7 @@ pub(super) const APPLICATION_ID: i32 = 0x5333_4f43;
 pub(super) const MAJOR: i64 = 1;
 
 /// The steps; the number of a step is its place, from 1.
-pub(super) const STEPS: &[&str] = &[STEP_1, limits::STEP, fleet::STEP, shipping::STEP];
+pub(super) const STEPS: &[&str] = &[STEP_1, limits::STEP, fleet::STEP, shipping::STEP, repair::STEP];
 
 /// Runs the steps behind `done`, each in a transaction of its own.
 pub(super) fn migrate(conn: &mut Connection, done: usize) -> rusqlite::Result<()> {

@@ -6,7 +6,7 @@ use types::{BackendName, BlobId, ChangeId, ReplicaId, Timestamp};
 
 use super::replicas::{self, Charged};
 use super::rows::{self, int, millis, size};
-use super::writer::{Sums, Tx};
+use super::writer::{Dooms, Sums, Tx};
 use super::writes::{find_present, recorded_commit, replace};
 use super::{Sqlite, journal, stmt};
 use crate::journal::{Entry, Item, ReplicaItem, live};
@@ -49,6 +49,7 @@ impl Strays for Sqlite {
         replicas: Vec<ReplicaId>,
     ) -> Result<u32, CatalogError> {
         self.write(move |tx| {
+            tx.dooms(Dooms::Safely);
             let mut found = Vec::new();
             for replica in &replicas {
                 found.extend(one_quarantined(tx, *replica)?);
@@ -65,6 +66,7 @@ impl Strays for Sqlite {
         limit: u32,
     ) -> Result<u32, CatalogError> {
         self.write(move |tx| {
+            tx.dooms(Dooms::ByWorker);
             let due = due(tx, now, limit)?;
             doom_all(tx, change, due)
         })

@@ -4,6 +4,7 @@
 //! answers. A refused job rolls back to its savepoint and disturbs no other. Nobody is answered before the
 //! commit, refusals included: a refusal may rest on what an earlier job of the same batch did.
 
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,9 +12,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use runtime::{Server, mutation, simulation};
 use rusqlite::{CachedStatement, Connection, Params, params};
 use tokio::sync::{mpsc, oneshot};
-use types::BootId;
+use types::{BootId, Timestamp};
 
-use super::{faults, stmt};
+use super::{brake, faults, stmt};
 use crate::{CatalogError, Refusal};
 
 /// Jobs that may wait; who comes later waits for a place.
@@ -93,6 +94,22 @@ pub(super) struct Tx<'a> {
     conn: &'a Connection,
     counters: &'a mut Counters,
     sums: Vec<(i64, Sums)>,
+    /// What the brake has to know of it.
+    dooms: Dooms,
+    doomed: u64,
+    at: Cell<Timestamp>,
+}
+
+/// Why a transaction dooms replicas that held something.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Dooms {
+    /// A client deleted or overwrote what they hold.
+    #[default]
+    ByClient,
+    /// A worker decided that they go.
+    ByWorker,
+    /// Others stand in for them, or an operator named each.
+    Safely,
 }
 
 /// By how much a backend's sums change.
@@ -151,6 +168,21 @@ impl Tx<'_> {
         sums.replicas_live += add.replicas_live;
         sums.replicas_doomed += add.replicas_doomed;
         sums.doomed_bytes += add.doomed_bytes;
+    }
+
+    /// Says why the rest of this transaction dooms.
+    pub(super) fn dooms(&mut self, why: Dooms) {
+        self.dooms = why;
+    }
+
+    /// A replica that held something was doomed.
+    pub(super) fn count_doomed(&mut self) {
+        self.doomed += 1;
+    }
+
+    /// When the change of this transaction was made.
+    pub(super) fn happens_at(&self, at: Timestamp) {
+        self.at.set(at);
     }
 
     /// Refuses an owner that is not alive.
@@ -235,6 +267,7 @@ where
         let caught = catch_unwind(AssertUnwindSafe(|| {
             let answer = work(tx)?;
             tx.flush_sums()?;
+            brake::count(tx, tx.dooms, tx.doomed, tx.at.get())?;
             Ok(answer)
         }));
         let result =
@@ -324,7 +357,14 @@ impl WriterThread {
 
     fn one(&mut self, conn: &Connection, job: &mut dyn Job) -> rusqlite::Result<()> {
         stmt(conn, "SAVEPOINT job")?.execute([])?;
-        let mut tx = Tx { conn, counters: &mut self.counters, sums: Vec::new() };
+        let mut tx = Tx {
+            conn,
+            counters: &mut self.counters,
+            sums: Vec::new(),
+            dooms: Dooms::default(),
+            doomed: 0,
+            at: Cell::default(),
+        };
         let keep = job.run(&mut tx);
         if conn.is_autocommit() {
             // SQLite rolled all of it back by itself: the disk is full, for example.

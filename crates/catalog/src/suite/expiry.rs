@@ -51,7 +51,7 @@ fn keys(seen: &[SeenObject]) -> Vec<&str> {
     seen.iter().map(|object| object.key.as_str()).collect()
 }
 
-pub(super) async fn objects_expire_by_prefix_age_and_tags(w: World) {
+pub(super) async fn n134_objects_expire_by_prefix_age_and_tags(w: World) {
     for (name, days) in [("tmp/a", 0), ("tmp/b", 3), ("tmp/c", 9), ("tmq", 0), ("other/tmp/a", 0)] {
         put_on(&w, name, days).await;
     }

@@ -65,7 +65,7 @@ pub(super) async fn a_draining_backend_takes_nothing_new(w: World) {
     assert_eq!(nobody.refusal(), Some(&Refusal::Changed("the backend")));
 }
 
-pub(super) async fn n16_the_last_replica_is_never_retired(w: World) {
+pub(super) async fn n14_n16_the_last_replica_is_never_retired(w: World) {
     w.put("k", 5).await;
     let (first, second) = (&held(&w, 0, 100).await[0], &held(&w, 1, 100).await[0]);
     assert_eq!((first.size, first.wanted, first.state), (5, 2, ReplicaState::Live));
@@ -91,7 +91,7 @@ pub(super) async fn n16_the_last_replica_is_never_retired(w: World) {
     w.nothing_is_left().await;
 }
 
-pub(super) async fn n7_of_racing_moves_one_wins(w: World) {
+pub(super) async fn n7_n138_of_racing_moves_one_wins(w: World) {
     for round in 0..20 {
         let name = format!("k{round}");
         w.put(&name, 3).await;

@@ -7,6 +7,7 @@ pub(crate) mod list;
 pub(crate) mod moves;
 pub(crate) mod object;
 pub(crate) mod place;
+pub(crate) mod repair;
 pub(crate) mod shipping;
 pub(crate) mod strays;
 pub(crate) mod upload;

@@ -55,7 +55,8 @@ section! {
         /// which it is waited for; a slower one is given up. Time in which a client is waited for does not count.
         /// 0 is no bound.
         pub min_bytes_per_sec: ByteSize = or(ByteSize::kib(4)),
-        /// Requests per period; 0 is unlimited. Not together with request_limits.
+        /// Requests per period; 0 is unlimited. No attempt is sent that is not covered, see limits.md. Not together with
+        /// request_limits.
         pub api_request_limit: u64 = or(0_u64),
         /// Bytes read from it per period; 0 is unlimited.
         pub egress_byte_limit: ByteSize = or(ByteSize(0)),
@@ -66,6 +67,9 @@ section! {
         /// When the period begins, in UTC: day of the month 1 to 28, or hour of the day 0 to 23. The default is 1
         /// for a month and 0 for a day.
         pub limits_anchor: u8 = or(limits_period.first_anchor()),
+        /// The part of each of these limits, between 0 and 0.5, that requests of clients leave to maintenance: deletes,
+        /// repair, moves.
+        pub limits_maintenance_share: f64 = or(0.05),
         /// Limits for kinds of requests, where a provider counts them apart.
         pub request_limits: Vec<RequestPool> = empty(),
         /// Operations that the provider does not charge.
@@ -114,6 +118,9 @@ impl Backend {
             let message =
                 format!("must lie between {first} and {last} for a {}", self.limits_period.as_str());
             at.key("limits_anchor").refuse(message);
+        }
+        if !(0.0..=0.5).contains(&self.limits_maintenance_share) {
+            at.key("limits_maintenance_share").refuse("must lie between 0 and 0.5");
         }
         if self.api_request_limit > 0 && !self.request_limits.is_empty() {
             let hint = "a pool with operations [\"*\"] is the same as api_request_limit";

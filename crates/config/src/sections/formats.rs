@@ -40,7 +40,7 @@ section! {
 section! {
     /// Verifying what lies on the backends.
     pub struct Integrity {
-        /// Whether replicas are verified.
+        /// Whether replicas at rest are read and proved from time to time, see scrubber_interval. Costs egress.
         pub enabled: bool = or(false),
         /// Verify each body that is read.
         pub verify_on_read: bool = or(false),
@@ -50,7 +50,7 @@ section! {
         pub scrubber_interval: Duration = or(Duration::ZERO),
         /// Replicas verified in one run.
         pub scrubber_batch_size: u32 = or(100_u32),
-        /// Replicas verified more recently are left out; 0 leaves none out.
+        /// Replicas written or verified more recently are left out; 0 leaves none out.
         pub scrubber_min_age: Duration = or(Duration::from_secs(24 * 3600)),
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::net::Network;
 use crate::report::Place;
-use crate::section::{empty, or, section};
+use crate::section::{empty, nested, or, section};
 use crate::units::ByteSize;
 
 section! {
@@ -66,19 +66,34 @@ section! {
         pub multipart_stale_timeout: Duration = or(Duration::from_secs(24 * 3600)),
         /// A setting of the Go program.
         pub claim_grace_period: Duration = or(Duration::from_secs(300)),
+        /// Holds all deletes when more is doomed than can be meant.
+        pub brake: Brake = nested(),
     }
 }
 
 section! {
-    /// How often counters of usage are written to the catalog.
+    /// The brake: when too many replicas are doomed within an hour, nothing is deleted until an operator says so.
+    pub struct Brake {
+        /// Share of all replicas that may be doomed within an hour; 1 never brakes.
+        pub share: f64 = or(0.1),
+        /// So many may be doomed within an hour, whatever the share.
+        pub floor: u64 = or(1000_u64),
+        /// Count what clients delete and overwrite too, not only what expires.
+        pub count_clients: bool = or(false),
+    }
+}
+
+section! {
+    /// How often what was spent of limits is written to the catalog, for people to read. The limits themselves
+    /// hold by what was granted.
     pub struct UsageFlush {
-        /// Pause between two flushes.
+        /// Pause between two times; nothing is written where nothing was spent.
         pub interval: Duration = or(Duration::from_secs(30)),
-        /// Flush more often near a limit.
+        /// Write more often near a limit.
         pub adaptive_enabled: bool = or(false),
         /// Share of a limit that is near it.
         pub adaptive_threshold: f64 = or(0.8),
-        /// Pause between two flushes near a limit.
+        /// Pause between two times near a limit.
         pub fast_interval: Duration = or(Duration::from_secs(5).min(interval / 2)),
     }
 }
@@ -112,6 +127,7 @@ impl CleanupQueue {
     pub(crate) fn check(&self, at: &Place<'_>) {
         at.key("concurrency").at_least(self.concurrency, 1);
         at.key("multipart_stale_timeout").above_zero(self.multipart_stale_timeout);
+        at.key("brake").key("share").share(self.brake.share);
     }
 }
 

@@ -4,8 +4,12 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
-use backend::{Backend, MemoryBackend};
+use backend::{
+    Backend, Direction, ErrorKind, MemoryBackend, Meter, MeterSink, Operation, Outcome, Retry, RetryOptions,
+};
 use bytes::Bytes;
 use catalog::sqlite::Sqlite;
 use catalog::{
@@ -13,14 +17,14 @@ use catalog::{
     ReplicaState, Want,
 };
 use engine::{
-    Bucket, CompleteUpload, CreateUpload, DeleteObjects, Engine, EngineError, Expected, GetObject, Incoming,
-    ListedPart, Opened, Parts, Place, PutObject, PutPart, Read, ReadConditions, Settings, Step, Stored,
-    StoredPart,
+    BackendLimits, Bucket, CompleteUpload, CreateUpload, DeleteObjects, Engine, EngineError, Expected,
+    FlushSettings, GetObject, Grants, Incoming, ListedPart, Opened, Parts, Place, PutObject, PutPart, Read,
+    ReadConditions, Settings, Step, Stored, StoredPart,
 };
 use format::PathGrammar;
 use futures::{StreamExt, stream};
 use runtime::{Chance, Clock, Ids};
-use types::{BackendName, BucketName, ObjectKey, UploadId};
+use types::{BackendName, BucketName, ObjectKey, Traffic, UploadId};
 
 /// One engine and what lies under it.
 pub struct House {
@@ -31,6 +35,43 @@ pub struct House {
     pub bucket: Bucket,
     pub other_bucket: Bucket,
     pub clock: Clock,
+    /// What arrived at each store: counted below everything of ours.
+    pub counted: Vec<Arc<Counted>>,
+    /// The keeper of the grants, where the plan has limits.
+    pub grants: Option<Grants>,
+}
+
+/// Counts what a provider would count.
+#[derive(Debug, Default)]
+pub struct Counted {
+    pub requests: AtomicU64,
+    pub egress: AtomicU64,
+    pub ingress: AtomicU64,
+}
+
+impl Counted {
+    /// Requests, egress, ingress.
+    pub fn all(&self) -> [u64; 3] {
+        [&self.requests, &self.egress, &self.ingress].map(|count| count.load(Ordering::SeqCst))
+    }
+}
+
+impl MeterSink for Counted {
+    fn attempt(&self, _: &BackendName, _: Operation) {
+        self.requests.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn outcome(&self, _: &BackendName, _: Operation, _: Outcome, _: Duration) {}
+
+    fn bytes(&self, _: &BackendName, direction: Direction, bytes: u64) {
+        match direction {
+            Direction::In => &self.ingress,
+            Direction::Out => &self.egress,
+        }
+        .fetch_add(bytes, Ordering::SeqCst);
+    }
+
+    fn broken(&self, _: &BackendName, _: ErrorKind) {}
 }
 
 /// What a house is built of.
@@ -39,6 +80,9 @@ pub struct Plan {
     pub settings: Settings,
     pub quota: Option<u64>,
     pub put_bytes_max: Option<u64>,
+    /// Limits of each store on requests, egress and ingress.
+    pub limits: Vec<[Option<u64>; 3]>,
+    pub billable_bytes_min: u64,
     /// Wraps each store.
     pub wrap: Box<dyn Fn(usize, Arc<MemoryBackend>) -> Arc<dyn Backend>>,
     /// Wraps the catalog.
@@ -52,6 +96,8 @@ impl Default for Plan {
             settings: Settings { factor: 2, ..Settings::default() },
             quota: None,
             put_bytes_max: None,
+            limits: Vec::new(),
+            billable_bytes_min: 0,
             wrap: Box::new(|_, store| store),
             wrap_catalog: Box::new(|catalog| catalog),
         }
@@ -78,12 +124,24 @@ impl House {
         let buckets = sqlite.sync_buckets(&bucket_names, clock.now()).await.unwrap();
         let mut buckets = bucket_names.into_iter().zip(buckets).map(|(name, id)| Bucket { id, name });
 
+        let catalog = (plan.wrap_catalog)(Arc::clone(&sqlite));
+        let limits = names
+            .iter()
+            .zip(&plan.limits)
+            .map(|(name, limits)| BackendLimits { limits: *limits, ..BackendLimits::none(name.clone()) });
+        let limits: Vec<_> = limits.collect();
+        let grants = (!limits.is_empty()).then(|| {
+            let flush = FlushSettings::default();
+            Grants::keep(Arc::clone(&catalog), boot, clock.clone(), limits, flush)
+        });
+        let mut counted = Vec::new();
         let mut stores = Vec::new();
         let mut places = Vec::new();
         for (index, (name, id)) in names.into_iter().zip(backend_ids).enumerate() {
             let mut store = MemoryBackend::new(name);
             let mut profile = store.profile();
-            profile.late_arrival_bound = std::time::Duration::ZERO;
+            profile.late_arrival_bound = Duration::ZERO;
+            profile.billable_bytes_min = plan.billable_bytes_min;
             if let Some(max) = plan.put_bytes_max {
                 profile.put_bytes_max = max;
             }
@@ -103,9 +161,24 @@ impl House {
                 .unwrap();
             stores.push(Arc::clone(&store));
             let backend = (plan.wrap)(index, store);
-            places.push(Place { id, backend, grammar, quota: plan.quota, object_bytes_max: None });
+            counted.push(Arc::new(Counted::default()));
+            let Some(allowance) = grants.as_ref().and_then(|grants| grants.allowances().get(index)) else {
+                places.push(Place { quota: plan.quota, ..Place::new(id, backend, grammar) });
+                continue;
+            };
+            let bottom: Arc<dyn Backend> = Arc::new(Meter::new(backend, counted[index].clone()));
+            let covered = |traffic| -> Arc<dyn Backend> {
+                let sink = Arc::new(Counted::default());
+                let meter = Meter::new(Arc::clone(&bottom), sink).covered_by(Arc::clone(allowance), traffic);
+                Arc::new(Retry::new(Arc::new(meter), RetryOptions::default(), Chance::seeded(1)))
+            };
+            places.push(Place {
+                quota: plan.quota,
+                maintenance: covered(Traffic::Maintenance),
+                allowance: Arc::clone(allowance),
+                ..Place::new(id, covered(Traffic::Client), grammar)
+            });
         }
-        let catalog = (plan.wrap_catalog)(sqlite);
         let engine = Engine::new(Parts {
             catalog: Arc::clone(&catalog),
             places,
@@ -115,7 +188,7 @@ impl House {
             ids,
         });
         let (bucket, other_bucket) = (buckets.next().unwrap(), buckets.next().unwrap());
-        Self { engine, catalog, stores, bucket, other_bucket, clock }
+        Self { engine, catalog, stores, bucket, other_bucket, clock, counted, grants }
     }
 
     pub fn put_request(&self, name: &str, data: &[u8]) -> PutObject {
@@ -287,4 +360,14 @@ pub fn bytes(size: usize, seed: u64) -> Vec<u8> {
     }
     data.truncate(size);
     data
+}
+
+/// Waits until something holds.
+pub async fn until(holds: impl AsyncFn() -> bool) {
+    let waiting = async {
+        while !holds().await {
+            runtime::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    runtime::timeout(Duration::from_secs(60), waiting).await.expect("it holds within a minute");
 }

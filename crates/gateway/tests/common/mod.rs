@@ -105,7 +105,7 @@ impl Wire {
         );
         let store = Arc::new(MemoryBackend::new(name));
         let backend: Arc<dyn Backend> = store.clone();
-        let place = Place { id, backend, grammar: PathGrammar::new(""), quota: None, object_bytes_max: None };
+        let place = Place::new(id, backend, PathGrammar::new(""));
         let catalog: Arc<dyn Catalog> = sqlite;
         let engine =
             Engine::new(Parts { catalog, places: vec![place], boot, settings, clock: clock.clone(), ids });

@@ -56,7 +56,8 @@ impl S3Client {
     /// Deletes many objects, at most 1,000. Each has its own answer, in the order given.
     ///
     /// # Errors
-    /// Where the request as a whole failed: any of them may or may not be gone.
+    /// Where the request as a whole failed: any of them may or may not be gone. Where the server turns out to
+    /// lack the operation ([`Error::deletes_singly`]), nothing is: asked again, they are deleted one by one.
     pub async fn delete_objects(&self, keys: &[&str]) -> Result<Vec<Result<Gone, Error>>, Error> {
         if keys.len() > KEYS_MAX {
             return Err(Error::invalid(format!("{} keys are more than {KEYS_MAX} at once", keys.len())));
@@ -68,8 +69,12 @@ impl S3Client {
         if !together.is_empty() {
             match self.delete_together(&together).await {
                 Ok(read) => answer = Some(read),
-                Err(error) if is_missing(&error) => self.inner.single_deletes.store(true, Ordering::Relaxed),
-                Err(error) => return Err(error),
+                Err(error) => {
+                    if error.deletes_singly() {
+                        self.inner.single_deletes.store(true, Ordering::Relaxed);
+                    }
+                    return Err(error);
+                }
             }
         }
         let mut each = Vec::with_capacity(keys.len());
@@ -77,6 +82,14 @@ impl S3Client {
             each.push(self.settle(key, answer.as_ref().filter(|_| survives(key))));
         }
         Ok(stream::iter(each).buffered(SINGLES_AT_ONCE).collect().await)
+    }
+
+    /// How many requests [`S3Client::delete_objects`] of these sends.
+    #[must_use]
+    pub fn delete_requests(&self, keys: &[&str]) -> u64 {
+        let singly = self.inner.single_deletes.load(Ordering::Relaxed);
+        let together = keys.iter().filter(|key| !singly && survives(key)).count();
+        (keys.len() - together + usize::from(together > 0)) as u64
     }
 
     /// What the answer for many says of a key, or a delete of its own.
@@ -124,10 +137,14 @@ impl S3Client {
     }
 }
 
-/// Whether the server lacks the operation, rather than disliking an argument.
-fn is_missing(error: &Error) -> bool {
-    let says_so = matches!(error.status, Some(405 | 501)) || error.code.as_deref() == Some("NotImplemented");
-    error.kind == ErrorKind::Unsupported && says_so
+impl Error {
+    /// Whether the server lacks the operation that deletes many, rather than disliking an argument.
+    #[must_use]
+    pub fn deletes_singly(&self) -> bool {
+        let says_so =
+            matches!(self.status, Some(405 | 501)) || self.code.as_deref() == Some("NotImplemented");
+        self.kind == ErrorKind::Unsupported && says_so
+    }
 }
 
 fn delete_document(keys: &[&str]) -> String {

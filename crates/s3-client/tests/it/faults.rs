@@ -505,7 +505,11 @@ async fn many_deletes_fall_back_to_single_ones() {
     })
     .await;
     let client = client(&server.endpoint);
+    assert_eq!(client.delete_requests(&["a", "stuck", "c"]), 1);
+    // Whoever counts requests has to know beforehand that these are three.
+    assert!(client.delete_objects(&["a", "stuck", "c"]).await.unwrap_err().deletes_singly());
     for _ in 0..2 {
+        assert_eq!(client.delete_requests(&["a", "stuck", "c"]), 3);
         let answers = client.delete_objects(&["a", "stuck", "c"]).await.unwrap();
         let kinds: Vec<_> =
             answers.iter().map(|answer| answer.as_ref().err().map(|error| error.kind)).collect();
@@ -523,7 +527,9 @@ async fn a_key_that_a_multi_delete_forgets_is_unknown() {
     assert!(answers[0].is_ok());
     is(answers[1].as_ref().unwrap_err(), ErrorKind::NoAnswer, Sent::Whole);
     // Names that XML cannot carry go alone.
-    let _ = client(&server.endpoint).delete_objects(&["nul\0", "line\r"]).await;
+    let names = ["nul\0", "line\r", "a"];
+    assert_eq!(client(&server.endpoint).delete_requests(&names), 3);
+    let _ = client(&server.endpoint).delete_objects(&names[..2]).await;
     assert_eq!((server.count("DELETE /b/nul%00 "), server.count("DELETE /b/line%0D ")), (1, 1));
 }
 

@@ -1,5 +1,8 @@
 //! Requests to the store, and its answers.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
 use bytes::Bytes;
 use futures::stream;
 use http::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, LAST_MODIFIED, RANGE};
@@ -52,7 +55,10 @@ async fn put(objects: &Objects, bucket: &str, key: &str, request: Request<Incomi
     let mut intake = Intake::new(objects);
     while let Some(frame) = body.frame().await {
         match frame.map(Frame::into_data) {
-            Ok(Ok(bytes)) => intake.push(bytes).await,
+            Ok(Ok(bytes)) => {
+                objects.counts.bytes_in.fetch_add(bytes.len() as u64, Ordering::SeqCst);
+                intake.push(bytes).await;
+            }
             Ok(Err(_)) => {}
             Err(_) => return error(StatusCode::BAD_REQUEST, "IncompleteBody"),
         }
@@ -88,7 +94,8 @@ fn get(objects: &Objects, bucket: &str, key: &str, headers: &HeaderMap, with_bod
         Some(None) => return error(StatusCode::RANGE_NOT_SATISFIABLE, "InvalidRange"),
     };
     let (first, length) = range.unwrap_or((0, object.length));
-    let mut response = if with_body { pieces(&object, first, length) } else { status(StatusCode::OK) };
+    let mut response =
+        if with_body { pieces(objects, &object, first, length) } else { status(StatusCode::OK) };
     let headers = response.headers_mut();
     headers.insert(CONTENT_LENGTH, length.into());
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
@@ -115,7 +122,8 @@ fn parse_range(text: &str, length: u64) -> Option<(u64, u64)> {
     (first <= last && first < length).then(|| (first, last.min(length - 1) - first + 1))
 }
 
-fn pieces(object: &Object, first: u64, length: u64) -> Response<Body> {
+fn pieces(objects: &Objects, object: &Object, first: u64, length: u64) -> Response<Body> {
+    let counts = Arc::clone(&objects.counts);
     let mut wanted = Vec::new();
     let (mut at, end) = (0_u64, first + length);
     for piece in object.pieces.iter() {
@@ -126,7 +134,10 @@ fn pieces(object: &Object, first: u64, length: u64) -> Response<Body> {
         }
         at += piece.len() as u64;
     }
-    let stream = stream::iter(wanted.into_iter().map(|piece| Ok(Frame::data(piece))));
+    let stream = stream::iter(wanted.into_iter().map(move |piece| {
+        counts.bytes_out.fetch_add(piece.len() as u64, Ordering::SeqCst);
+        Ok(Frame::data(piece))
+    }));
     Response::new(StreamBody::new(stream).boxed_unsync())
 }
 

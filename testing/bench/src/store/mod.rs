@@ -10,6 +10,7 @@ mod xml;
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -66,6 +67,13 @@ impl Store {
         ClientOptions::new(&self.endpoint, bucket, credentials)
     }
 
+    /// What it would bill so far: requests, bytes of objects read, bytes of objects written.
+    #[must_use]
+    pub fn counts(&self) -> [u64; 3] {
+        let counts = &self.objects.counts;
+        [&counts.requests, &counts.bytes_out, &counts.bytes_in].map(|count| count.load(Ordering::SeqCst))
+    }
+
     /// What lies in a bucket, in the order of the keys.
     #[must_use]
     pub fn objects(&self, bucket: &str) -> Vec<(String, Object)> {
@@ -91,7 +99,10 @@ async fn serve(stream: TcpStream, objects: Arc<Objects>) {
     let _ = stream.set_nodelay(true);
     let service = service_fn(|request| {
         let objects = Arc::clone(&objects);
-        async move { Ok::<_, Infallible>(answer::answer(&objects, request).await) }
+        async move {
+            objects.counts.requests.fetch_add(1, Ordering::SeqCst);
+            Ok::<_, Infallible>(answer::answer(&objects, request).await)
+        }
     });
     let mut http = hyper::server::conn::http1::Builder::new();
     http.max_buf_size(READ_BYTES_MAX);

@@ -37,6 +37,15 @@ pub(super) struct Objects {
     etags: AtomicU64,
     /// Before the next MiB of a body is taken.
     pause: Duration,
+    pub(super) counts: Arc<Counts>,
+}
+
+/// What a provider would bill.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    pub(super) requests: AtomicU64,
+    pub(super) bytes_in: AtomicU64,
+    pub(super) bytes_out: AtomicU64,
 }
 
 #[derive(Debug, Default)]

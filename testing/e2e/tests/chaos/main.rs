@@ -8,6 +8,7 @@ mod books;
 mod crash;
 mod history;
 mod races;
+mod repair;
 mod restart;
 mod site;
 mod support;

@@ -3,11 +3,12 @@
 use rusqlite::{Connection, params};
 
 use super::{statements, suite_in_memory};
-use crate::sqlite::{list, schema};
+use crate::sqlite::{list, repair, schema};
 use crate::{BucketId, ListPosition, ListQuery};
 
 /// Tables that stay small: as many rows as the configuration names, or one.
-const SMALL: &[&str] = &["backends", "buckets", "instances", "meta", "counters"];
+const SMALL: &[&str] =
+    &["backends", "buckets", "instances", "meta", "counters", "rounds", "brake", "brake_minutes"];
 
 /// Walks a whole index, which the statement names because it holds only what is looked for.
 const WHOLE_INDEXES: &[&str] = &["replicas_writing", "blobs_under_replicated", "replicas_quarantined"];
@@ -118,4 +119,44 @@ fn n73_a_page_costs_the_page_and_not_the_bucket() {
             assert!(rows <= 101, "{rows} rows of {folders} x {each}: {prefix:?} {delimiter:?} {after:?}");
         }
     }
+}
+
+/// Some blobs that lack replicas: `queued` that still have one, and as many that have none and wait.
+fn short_blobs(queued: u32) -> Connection {
+    let mut conn = Connection::open_in_memory().unwrap();
+    schema::migrate(&mut conn, 0).unwrap();
+    let tx = conn.transaction().unwrap();
+    let sql = "INSERT INTO blobs (blob, size, refs, wanted, replicas_live, next_attempt) \
+               VALUES (?1, 1, 1, 2, ?2, ?3)";
+    let mut insert = tx.prepare(sql).unwrap();
+    for number in 0..queued {
+        let id = |kind: u8| [&[kind; 12][..], &number.to_be_bytes()].concat();
+        insert.execute(params![id(1), 1, 0]).unwrap();
+        insert.execute(params![id(2), 0, 1_000_000]).unwrap();
+        insert.execute(params![id(3), 2, 0]).unwrap();
+    }
+    insert.execute(params![[9_u8; 16], 0, 5]).unwrap();
+    drop(insert);
+    tx.commit().unwrap();
+    conn
+}
+
+/// Steps of SQLite's machine that one look at the queue takes.
+fn steps_for_a_look(queued: u32) -> i32 {
+    use rusqlite::StatementStatus::VmStep;
+    let conn = short_blobs(queued);
+    let due = repair::short_blobs(&conn, types::Timestamp::from_millis(10), 50).unwrap().due;
+    assert_eq!((due.len(), due[0].blob.to_bytes()), (50, [9; 16]), "the most endangered first");
+    // The statement that was kept counts what it took.
+    let mut steps = 0;
+    for sql in statements().iter().filter(|sql| sql.contains("blobs_endangered")) {
+        steps += conn.prepare_cached(sql).unwrap().get_status(VmStep);
+    }
+    steps
+}
+
+#[test]
+fn n64_a_look_at_a_hundred_thousand_costs_as_much_as_at_a_hundred() {
+    let (few, many) = (steps_for_a_look(100), steps_for_a_look(100_000));
+    assert!(few > 0 && many <= few * 2, "{few} steps with a hundred, {many} with a hundred thousand");
 }

@@ -1,0 +1,37 @@
+//! What holds until an operator has looked: the brake on deletes, and limits after a rebuild.
+
+use super::rfc3339;
+use crate::answer::{Answer, ok};
+use crate::api::House;
+use crate::query::Query;
+use crate::wire::{Brake, ClosedLimits};
+
+pub(crate) async fn brake(house: &House, query: Option<&str>) -> Answer {
+    Query::read(query, &[])?;
+    let state = house.engine.brake().await?;
+    ok(&Brake {
+        engaged: state.engaged_at.is_some(),
+        engaged_at: state.engaged_at.map(rfc3339),
+        why: state.why,
+        doomed_in_hour: state.doomed_in_hour,
+    })
+}
+
+pub(crate) async fn release_brake(house: &House, query: Option<&str>) -> Answer {
+    Query::read(query, &[])?;
+    house.engine.release_brake().await?;
+    brake(house, None).await
+}
+
+pub(crate) async fn limits(house: &House, query: Option<&str>) -> Answer {
+    Query::read(query, &[])?;
+    let closed = house.engine.catalog().limits_closed().await?;
+    ok(&ClosedLimits { closed: closed.is_some(), since: closed.map(rfc3339) })
+}
+
+pub(crate) async fn open_limits(house: &House, query: Option<&str>) -> Answer {
+    Query::read(query, &[])?;
+    house.engine.catalog().open_limits().await?;
+    tracing::warn!("an operator opened the limits: what is left of this period may be spent");
+    limits(house, None).await
+}
