@@ -266,7 +266,9 @@ async fn a_drain_can_be_cancelled() {
     assert_eq!(answer(&server, &["drain-cancel", "disk-0"]).await["status"], "drain cancelled");
     assert!(refusal(&server, &["drain-cancel", "disk-0"]).await.contains("does not drain"));
     put(&server, "again", "v").await;
-    assert_eq!(files(dir.path(), "disk-0").len(), 1);
+    // What was moved away may still wait to be deleted.
+    wait_until("it has the new one alone", async || files(dir.path(), "disk-0").len() == 1).await;
+    assert_eq!(files(dir.path(), "disk-1").len(), 1);
 }
 
 #[tokio::test]
