@@ -60,8 +60,6 @@ async fn rebuilt(house: &House) -> Result<House, RebuildError> {
 async fn over(catalog: Arc<dyn Catalog>, house: &House) -> House {
     let clock = Clock::system();
     let ids = Ids::new(clock.clone(), Chance::from_os());
-    let boot = ids.boot();
-    catalog.begin_boot(boot, clock.now()).await.unwrap();
     let mut places: Vec<Place> = house.engine.places().to_vec();
     let specs: Vec<_> =
         places.iter().map(|place| BackendSpec { name: place.name().clone(), late_arrival_ms: 0 }).collect();
@@ -69,6 +67,9 @@ async fn over(catalog: Arc<dyn Catalog>, house: &House) -> House {
     for (place, id) in places.iter_mut().zip(backends) {
         assert_eq!(place.id, id, "numbers stay what they were");
     }
+    // Only now, for what waits for late arrivals waits anew from here on.
+    let boot = ids.boot();
+    catalog.begin_boot(boot, clock.now()).await.unwrap();
     let names = [house.bucket.name.clone(), house.other_bucket.name.clone()];
     let buckets = catalog.sync_buckets(&names, clock.now()).await.unwrap();
     assert_eq!(buckets, [house.bucket.id, house.other_bucket.id]);
