@@ -216,7 +216,7 @@ async fn grants_whose_answers_are_lost_are_granted_once() {
 }
 
 #[tokio::test]
-async fn what_is_in_hand_at_the_end_is_handed_back() {
+async fn n59_what_is_in_hand_at_the_end_is_handed_back() {
     let house = house(1, &[requests(1_000_000)]).await;
     for number in 0..100 {
         put(&house, &format!("k{number}"), 10).await.unwrap();

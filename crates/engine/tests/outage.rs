@@ -212,7 +212,7 @@ async fn a_write_of_unknown_outcome_is_not_guessed_at() {
 /// Writers number their writes; whoever reads, with or without the catalog, never sees less than what had
 /// been answered before the read began.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn no_read_goes_back_behind_an_answered_write() {
+async fn n36_no_read_goes_back_behind_an_answered_write() {
     const KEYS: usize = 3;
     const WRITES: u64 = 120;
     let (house, outage) = house(Settings { factor: 1, ..factor_two() }).await;
