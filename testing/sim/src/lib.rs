@@ -3,7 +3,7 @@
 //! A [`Plan`] is drawn from a seed: backends and how badly they behave, what clients do, when the process is
 //! killed. A [`Simulation`] carries it out on one thread, with a paused clock, every task held up at random at the
 //! points of `runtime::simulation`, so that a seed replays exactly. What clients were told is written down and
-//! judged afterwards ([`history`]), and so is what lies on the providers ([`laws`]): they keep their own truth.
+//! judged afterwards ([`history`]), and so is what lies on the providers (`laws`): they keep their own truth.
 //!
 //! `docs/simulation.md` says what is modelled, what is not, and how to read a seed that fails.
 
