@@ -24,7 +24,7 @@ test: lint fuzz
 	$(SAY) "installing the servers and clients that tests use (quick when they are there)"
 	tools/test-env servers clients debian npm
 	$(SAY) "building and running all tests"
-	cargo test --locked --workspace
+	cargo test --locked --workspace --no-fail-fast
 
 lint: tools/have-rust
 	$(SAY) "format"

@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use ::config::{Backend as BackendConfig, Config};
 use catalog::sqlite::{Options, Sqlite, WhenHeld};
-use catalog::{BackendSpec, Breakers, Catalog, CircuitBreaker};
+use catalog::{BackendSpec, Breakers, Catalog, CatalogError, CircuitBreaker};
 use engine::{Bucket, Engine, Grants, Parts, Settings, Strategy};
 use gateway::Gateway;
 use runtime::{Breaker, BreakerOptions, Chance, Clock, Ids, Shutdown, Supervisor, Task};
@@ -41,12 +41,12 @@ pub(crate) struct House {
     pub catalog: Breakers,
 }
 
-/// What works in the background, and the catalog that it works on.
+/// What works in the background, and the file of the catalog that it works on.
 pub(crate) struct Background {
     tasks: Vec<Task<()>>,
     grants: Arc<Grants>,
     supervisor: Option<Supervisor>,
-    _engine: Engine,
+    catalog: Arc<Sqlite>,
 }
 
 /// This catalog is not the newest of its deployment, or may not be: nothing is served from it. The text says
@@ -69,7 +69,8 @@ pub(crate) async fn build(
     let chance = Chance::from_os();
     // A clock that is set may not let records expire before their time.
     let ids = Ids::new(clock.steady(), chance.clone());
-    let (catalog, breakers) = guard(open_catalog(config, &ids).await?, config, metrics, &chance);
+    let file = open_catalog(config, &ids).await?;
+    let (catalog, breakers) = guard(Arc::<Sqlite>::clone(&file), config, metrics, &chance);
     let identity = catalog.identity().await?;
     // Whatever is in the catalog was attached before it got there: see `attach` below.
     let known: HashSet<BackendName> = catalog.charged().await?.into_iter().map(|(_, name, _)| name).collect();
@@ -132,8 +133,7 @@ pub(crate) async fn build(
         clock: clock.clone(),
     };
     let gateway = Gateway::new(engine.clone(), directory, s3::options(config), (clock, chance), observer);
-    let _engine = engine.clone();
-    let background = Background { tasks, supervisor: Some(supervisor), grants, _engine };
+    let background = Background { tasks, supervisor: Some(supervisor), grants, catalog: file };
     Ok(House { gateway, engine, admin, background, catalog: breakers })
 }
 
@@ -145,9 +145,14 @@ impl Background {
         self.supervisor = None;
         self.grants.stop().await;
     }
+
+    /// Closes the catalog, whoever still holds it: its file alone has everything then.
+    pub(crate) async fn close(self) -> Result<(), CatalogError> {
+        self.catalog.close().await
+    }
 }
 
-async fn open_catalog(config: &Config, ids: &Ids) -> Result<Arc<dyn Catalog>, StartError> {
+async fn open_catalog(config: &Config, ids: &Ids) -> Result<Arc<Sqlite>, StartError> {
     let options = Options { when_held: WhenHeld::Wait, deployment: ids.deployment(), ..Options::default() };
     Ok(Arc::new(Sqlite::open(&config.database.path, options).await?))
 }

@@ -210,6 +210,9 @@ async fn a_copy_of_the_catalog_is_noticed() {
     assert!(put(&client, "a", "1").await);
     shipped(&server).await;
     end(server).await;
+    // Whoever copies the file of a process that has ended has all of it.
+    let log = fs::metadata(dir.path().join("catalog.db-wal")).map_or(0, |log| log.len());
+    assert_eq!(log, 0);
     fs::copy(dir.path().join("catalog.db"), dir.path().join("copy.db")).unwrap();
     let second = config(dir.path(), "second", "copy.db");
     // Whoever ships first is the one: the other meets what it did not write.

@@ -77,6 +77,15 @@ impl std::fmt::Debug for Sqlite {
 }
 
 impl Sqlite {
+    /// Ends the writing, whoever else still holds this catalog: everything that was committed is in the
+    /// database file alone, and from now on each write is refused.
+    ///
+    /// # Errors
+    /// Where somebody reads all the while: nothing is lost, but a copy needs the log beside the file too.
+    pub async fn close(&self) -> Result<(), CatalogError> {
+        self.writer.close().await
+    }
+
     /// Runs a transaction.
     async fn write<T, F>(&self, work: F) -> Result<T, CatalogError>
     where

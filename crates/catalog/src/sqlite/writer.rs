@@ -26,12 +26,20 @@ const BATCH_ROWS_MAX: u64 = 20_000;
 /// What is done when a commit failed in a way that leaves the disk's content unknown.
 pub(super) type OnFatal = Arc<dyn Fn(&str) + Send + Sync>;
 
-/// Jobs on their way to the writer.
-type Jobs = mpsc::Receiver<Box<dyn Job>>;
+/// What the writer is asked for.
+enum Order {
+    /// A transaction.
+    Run(Box<dyn Job>),
+    /// The end: everything into the database file, and nothing more is written.
+    Close(oneshot::Sender<Result<(), CatalogError>>),
+}
+
+/// Orders on their way to the writer.
+type Orders = mpsc::Receiver<Order>;
 
 /// The way to the writer thread.
 pub(super) struct Writer {
-    queue: Option<mpsc::Sender<Box<dyn Job>>>,
+    queue: Option<mpsc::Sender<Order>>,
     thread: Option<Server>,
 }
 
@@ -44,9 +52,10 @@ impl Writer {
     ) -> Result<Self, CatalogError> {
         let counters = Counters::load(&conn.lock().unwrap_or_else(PoisonError::into_inner))?;
         horizon.store(counters.doomed_seq, Ordering::Release);
-        let (queue, jobs) = mpsc::channel(QUEUED_JOBS_MAX);
+        let (queue, orders) = mpsc::channel(QUEUED_JOBS_MAX);
         let mut thread = WriterThread { conn, counters, horizon, on_fatal, broken: None };
-        let thread = runtime::serve("catalog-writer", jobs, move |first, jobs| thread.serve(first, jobs));
+        let thread =
+            runtime::serve("catalog-writer", orders, move |first, orders| thread.serve(first, orders));
         Ok(Self { queue: Some(queue), thread: Some(thread) })
     }
 
@@ -63,10 +72,7 @@ impl Writer {
         }
         let (reply, answer) = oneshot::channel();
         let job = Box::new(Work { work: Some(work), result: None, reply });
-        let queue = self.queue.as_ref().expect("the queue is there until the drop");
-        if queue.send(job).await.is_err() {
-            return Err(CatalogError::Unavailable("the writer has ended".to_owned()));
-        }
+        self.order(Order::Run(job)).await?;
         let answer =
             answer.await.unwrap_or_else(|_| Err(CatalogError::Unknown("the writer ended".to_owned())));
         simulation::point("catalog.written").await;
@@ -74,6 +80,19 @@ impl Writer {
             return Err(CatalogError::Unknown("a simulation lost it".to_owned()));
         }
         answer
+    }
+
+    /// See [`super::Sqlite::close`].
+    pub(super) async fn close(&self) -> Result<(), CatalogError> {
+        let (reply, answer) = oneshot::channel();
+        self.order(Order::Close(reply)).await?;
+        answer.await.unwrap_or_else(|_| Err(CatalogError::Unavailable("the writer has ended".to_owned())))
+    }
+
+    async fn order(&self, order: Order) -> Result<(), CatalogError> {
+        let queue = self.queue.as_ref().expect("the queue is there until the drop");
+        let ended = || CatalogError::Unavailable("the writer has ended".to_owned());
+        queue.send(order).await.map_err(|_| ended())
     }
 }
 
@@ -298,15 +317,37 @@ struct WriterThread {
 }
 
 impl WriterThread {
-    /// Carries out a job, together with those that wait behind it.
-    fn serve(&mut self, first: Box<dyn Job>, jobs: &mut Jobs) {
+    /// Carries out an order, a job together with those that wait behind it.
+    fn serve(&mut self, first: Order, orders: &mut Orders) {
+        let mut next = Some(first);
+        while let Some(order) = next.take() {
+            match order {
+                Order::Run(job) => next = self.serve_jobs(job, orders),
+                Order::Close(reply) => {
+                    // Nobody may be waiting any more; it is closed all the same.
+                    let _ = reply.send(self.close());
+                }
+            }
+        }
+    }
+
+    /// Runs a job together with those that wait behind it; gives the order that ended their row.
+    fn serve_jobs(&mut self, first: Box<dyn Job>, orders: &mut Orders) -> Option<Order> {
         if let Some(why) = &self.broken {
-            return first.answer(Some(CatalogError::Unavailable(why.clone())));
+            first.answer(Some(CatalogError::Unavailable(why.clone())));
+            return None;
         }
         let conn = Arc::clone(&self.conn);
         let conn = conn.lock().unwrap_or_else(PoisonError::into_inner);
         let mut done = Vec::new();
-        let ended = self.batch(&conn, first, jobs, &mut done);
+        let mut behind = None;
+        let ended = self.batch(&conn, first, &mut done, || match orders.try_recv().ok()? {
+            Order::Run(job) => Some(job),
+            close @ Order::Close(_) => {
+                behind = Some(close);
+                None
+            }
+        });
         if ended.is_err() && !conn.is_autocommit() {
             // What cannot be rolled back is rolled back when the connection closes.
             let _ = conn.execute_batch("ROLLBACK");
@@ -316,6 +357,19 @@ impl WriterThread {
         for job in done {
             job.answer(error.as_ref().map(Failed::to_error));
         }
+        behind
+    }
+
+    fn close(&mut self) -> Result<(), CatalogError> {
+        if self.broken.is_none() {
+            self.broken = Some("the catalog is closed".to_owned());
+            let conn = self.conn.lock().unwrap_or_else(PoisonError::into_inner);
+            let busy: bool = conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+            if busy {
+                return Err(CatalogError::Unavailable("somebody reads the catalog".to_owned()));
+            }
+        }
+        Ok(())
     }
 
     /// Runs what is queued and commits it.
@@ -323,8 +377,8 @@ impl WriterThread {
         &mut self,
         conn: &Connection,
         first: Box<dyn Job>,
-        jobs: &mut Jobs,
         done: &mut Vec<Box<dyn Job>>,
+        mut queued: impl FnMut() -> Option<Box<dyn Job>>,
     ) -> Result<(), Ended> {
         (self.counters.dooms, self.counters.dirty) = (false, false);
         let mut next = Some(first);
@@ -340,7 +394,7 @@ impl WriterThread {
             ran.map_err(Ended::Early)?;
             let rows = conn.total_changes() - rows_before;
             if done.len() < BATCH_JOBS_MAX && rows < BATCH_ROWS_MAX {
-                next = jobs.try_recv().ok();
+                next = queued();
             }
         }
         if self.counters.dirty && !mutation::is_on("counters.saved") {

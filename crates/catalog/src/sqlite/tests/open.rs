@@ -44,6 +44,25 @@ async fn what_was_written_is_there_after_a_restart() {
 }
 
 #[tokio::test]
+async fn once_closed_the_file_alone_has_everything() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, copy) = (folder.path().join("catalog.db"), folder.path().join("copy.db"));
+    let first = std::sync::Arc::new(open(&path).await.unwrap());
+    let w = World::new(std::sync::Arc::<Sqlite>::clone(&first), 1).await;
+    let object = w.put("k", 5).await;
+    first.close().await.unwrap();
+    first.close().await.unwrap();
+    // Others hold it still, as a request that was cut off may: they read, and change nothing.
+    assert_eq!(w.get("k").await.unwrap(), object);
+    let refused = first.sync_buckets(&[], types::Timestamp::default()).await.unwrap_err();
+    assert!(refused.to_string().contains("the catalog is closed"), "{refused}");
+
+    std::fs::copy(&path, &copy).unwrap();
+    let copied: std::sync::Arc<dyn Catalog> = std::sync::Arc::new(open(&copy).await.unwrap());
+    assert_eq!(World::new(copied, 2).await.get("k").await.unwrap(), object);
+}
+
+#[tokio::test]
 async fn one_process_owns_the_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("catalog.db");
