@@ -5,12 +5,14 @@
 mod bad_bodies;
 mod bad_requests;
 mod books;
+mod breakers;
 mod crash;
 mod history;
 mod races;
 mod repair;
 mod restart;
 mod site;
+mod storm;
 mod support;
 mod upload;
 mod value;
