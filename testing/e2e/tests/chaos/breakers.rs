@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use types::BackendName;
 
 use crate::books;
-use crate::support::{METRICS, metric, page, reaper_is_idle, value_of, wait_until};
+use crate::support::{METRICS, metric, page, reaper_is_idle_by_now, value_of, wait_until};
 use crate::value::{Run, Value};
 
 /// Clients that only leave, and how many of them at once.
@@ -148,7 +148,7 @@ async fn n79_n80_clients_that_leave_open_no_breaker() {
     let abort = Call::new("DELETE", "/b/upload").query("uploadId", &upload);
     wire.ask(&abort).await.success("abort");
     assert!(wire.ask(&Call::get("/b/large")).await.success("get").body == large.bytes());
-    reaper_is_idle(&wire).await;
+    reaper_is_idle_by_now(&wire).await;
     assert!(orchestrator.stop().await.success(), "a clean end");
     let backends =
         [("s3-0", &buckets[0]), ("s3-1", &buckets[1])].map(|(name, bucket)| s3(name, bucket.clone()));
@@ -227,7 +227,7 @@ impl House {
             metric(&page(&self.wire).await, "s3o_replication_pending") == 0.0
         })
         .await;
-        reaper_is_idle(&self.wire).await;
+        reaper_is_idle_by_now(&self.wire).await;
         assert!(self.orchestrator.stop().await.success(), "a clean end");
         let folder = self.orchestrator.folder();
         let mut all = books::directories_of(folder, 1..3).await;

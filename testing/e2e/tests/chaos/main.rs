@@ -8,6 +8,7 @@ mod books;
 mod breakers;
 mod crash;
 mod history;
+mod outage;
 mod races;
 mod repair;
 mod restart;

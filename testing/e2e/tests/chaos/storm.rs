@@ -18,7 +18,7 @@ use types::BackendName;
 use crate::books;
 use crate::crash::{check_listing, read};
 use crate::history::History;
-use crate::support::{METRICS, page, seed, value_of};
+use crate::support::{METRICS, page, reaper_is_idle_by_now, seed, value_of};
 use crate::value::Value;
 use crate::worker::{BUCKET, FIXED, OTHER, Worker, fixed};
 
@@ -249,7 +249,7 @@ impl Storm {
             let metrics = page(&wire).await;
             let left = unrest(&metrics);
             if left.is_empty() {
-                return;
+                break;
             }
             assert!(instant_now() < deadline, "it does not calm down: {left:?}");
             // A breaker closes by a request.
@@ -257,6 +257,7 @@ impl Storm {
             wire.ask(&Call::new("DELETE", &format!("/{BUCKET}/last"))).await;
             runtime::sleep(Duration::from_millis(500)).await;
         }
+        reaper_is_idle_by_now(&wire).await;
     }
 
     /// Reads everything, and compares the listings.
