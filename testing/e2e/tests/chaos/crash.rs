@@ -42,6 +42,8 @@ fn config() -> ConfigBuilder {
         .bucket(BUCKET)
         .bucket(OTHER)
         .more(METRICS)
+        // Deletes wait for the journal.
+        .more("journal: {interval: 1s}")
         // Small parts, so that there are many.
         .more("write_path:\n  multipart:\n    enforce_min_part_size: false")
 }
