@@ -168,13 +168,11 @@ async fn the_horizon_is_there_before_the_answer() {
     }
 }
 
+type JobOfTest = fn(&Tx<'_>) -> Result<(), CatalogError>;
+
 /// How often each job of a batch was run.
 #[expect(clippy::await_holding_lock, reason = "it is what the writer thread waits for, no task of the test")]
-async fn runs_of(
-    conn: &Arc<Mutex<Connection>>,
-    writer: &Arc<Writer>,
-    jobs: &[fn(&Tx<'_>) -> Result<(), CatalogError>],
-) -> Vec<u32> {
+async fn runs_of(conn: &Arc<Mutex<Connection>>, writer: &Arc<Writer>, jobs: &[JobOfTest]) -> Vec<u32> {
     // While the connection is held, all of them queue up and become one batch.
     let held = conn.lock().unwrap();
     let queued: Vec<_> = jobs
