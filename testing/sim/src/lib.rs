@@ -12,6 +12,7 @@
 mod body;
 mod client;
 mod cuts;
+mod driver;
 mod fault;
 pub mod history;
 mod laws;

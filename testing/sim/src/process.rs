@@ -18,7 +18,8 @@ use tokio::sync::oneshot;
 use types::{BucketName, Timestamp};
 
 use crate::Law;
-use crate::provider::{Provider, SimBackend};
+use crate::driver::SimBackend;
+use crate::provider::Provider;
 use crate::world::{World, locked};
 
 /// When the simulated time begins.
