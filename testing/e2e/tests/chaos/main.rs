@@ -10,6 +10,7 @@ mod crash;
 mod history;
 mod outage;
 mod races;
+mod rebuild;
 mod repair;
 mod restart;
 mod site;

@@ -154,8 +154,6 @@ async fn n85_n86_n87_a_catalog_that_nobody_can_read() {
             assert!(got.success("get of what was located").body == value(0).bytes());
         }
         let metrics = page(&wire).await;
-        let states: Vec<&str> =
-            metrics.lines().filter(|line| line.starts_with("s3o_circuit_breaker_state{")).collect();
         let is_open =
             |name| value_of(&metrics, &format!("s3o_circuit_breaker_state{{name=\"{name}\"}}")) == Some(1.0);
         is_open("database") && is_open("database_writes")
