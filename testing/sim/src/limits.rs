@@ -400,6 +400,7 @@ pub(crate) async fn judge_grants(world: &World, catalog: &dyn Catalog, providers
     let lives = world.lives.load(Ordering::Relaxed);
     let Some(plan) = &world.plan.limits else { return };
     for provider in providers {
+        world.event(format_args!("{} has counted {:?}", provider.name(), locked(&provider.tally)));
         for period in periods(world, plan) {
             let keys = LimitKind::ALL.map(|kind| key(provider, kind, period));
             let usage = catalog.usage(keys.to_vec()).await.unwrap();

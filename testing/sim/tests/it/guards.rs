@@ -129,13 +129,13 @@ fn breakers() -> BreakersPlan {
 
 fn with_slow_bodies_across_a_border(plan: &mut Plan) {
     without_faults(plan);
-    let limits = limits(plan, -65_000, [None, None, Some(100_000)]);
+    let limits = limits(plan, -70_000, [None, None, Some(100_000)]);
     plan.limits = Some(LimitsPlan { slow_ms: 150_000, ..limits });
     (plan.spread, plan.factor, plan.ack_replicas) = (false, 1, 1);
     all_do(plan, 24, |index, op| {
         // Some begin before the border and go on long behind it, the others use up what is left there.
         (op.seed, op.think_ms) =
-            if index == 0 { (op.seed / 7 * 7, 0) } else { (op.seed / 7 * 7 + 1, 30_000) };
+            if index == 0 { (op.seed / 7 * 7, 5_000) } else { (op.seed / 7 * 7 + 1, 30_000) };
         op.verb = put(if index == 0 { 40_000 } else { 9_000 });
     });
 }

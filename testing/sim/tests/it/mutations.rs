@@ -167,6 +167,19 @@ fn all() -> impl Iterator<Item = &'static Mutation> {
     MUTATIONS.iter().chain(guards::GUARDS)
 }
 
+/// What makes a plan sharper for these switches.
+fn sharpen(switches: &[&str]) -> fn(&mut Plan) {
+    let mut known = SHARPENED.iter().chain(guards::SHARPENED);
+    known.find(|(name, _)| switches.contains(name)).map_or(|_| (), |(_, sharpen)| *sharpen)
+}
+
+/// The mutation that `MUTATION` names, and what makes a plan sharper for it.
+pub(crate) fn asked_for() -> Option<(&'static Mutation, fn(&mut Plan))> {
+    let only = std::env::var("MUTATION").ok().filter(|name| !name.is_empty())?;
+    let mutation = all().find(|(switches, _)| switches.contains(&only.as_str()))?;
+    Some((mutation, sharpen(mutation.0)))
+}
+
 /// `MUTATION=name` tries one alone.
 #[test]
 fn each_mutation_is_caught() {
@@ -206,12 +219,10 @@ fn each_mutation_is_caught() {
 
 /// The first seed that notices, and what it noticed.
 fn catch(switches: &'static [&'static str]) -> Option<(u64, String)> {
-    let sharpened = SHARPENED.iter().chain(guards::SHARPENED).find(|(name, _)| switches.contains(name));
+    let sharpen = sharpen(switches);
     (1..=SEEDS_MAX).find_map(|seed| {
         let mut plan = Plan::new(seed, &Cuts::default());
-        if let Some((_, sharpen)) = sharpened {
-            sharpen(&mut plan);
-        }
+        sharpen(&mut plan);
         let whole = plan.clone();
         let ran = catch_unwind(AssertUnwindSafe(|| runtime::mutation::with(switches, || run(plan, false))));
         let how = match ran {
