@@ -134,7 +134,6 @@ async fn store(mut upload: Box<dyn Upload>, mut orders: mpsc::Receiver<Order>) -
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 mod tests {
     use std::sync::{Arc, Mutex};
 
