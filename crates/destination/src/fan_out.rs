@@ -71,10 +71,13 @@ impl FanOut {
             lane.orders = None;
         }
         let mut outcomes = Vec::new();
+        let bound = self.stall * STALLS_TO_FINISH;
         for mut lane in self.lanes {
-            let outcome = runtime::timeout(self.stall * STALLS_TO_FINISH, lane.outcome()).await;
-            let outcome = outcome.unwrap_or_else(|runtime::Elapsed| Err(late(self.stall * STALLS_TO_FINISH)));
-            outcomes.push(lane.failure.map_or(outcome, Err));
+            // One that was let go is waited for no more; what it has left is swept.
+            outcomes.push(match lane.failure.take() {
+                Some(failure) => Err(failure),
+                None => runtime::timeout(bound, lane.outcome()).await.unwrap_or_else(|_| Err(late(bound))),
+            });
         }
         outcomes
     }

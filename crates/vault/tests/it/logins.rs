@@ -50,7 +50,7 @@ async fn token_review(good: Arc<Mutex<String>>) -> RawServer {
                     "groups": ["system:serviceaccounts", "system:authenticated"],
                 });
                 let status = if known {
-                    json!({"authenticated": true, "user": user})
+                    json!({"authenticated": true, "user": user, "audiences": ["vault"]})
                 } else {
                     json!({"authenticated": false, "error": "the token has expired"})
                 };
@@ -62,6 +62,46 @@ async fn token_review(good: Arc<Mutex<String>>) -> RawServer {
         }
     })
     .await
+}
+
+/// The other way: the cluster's key is known to OpenBao, which reads the identity itself.
+#[tokio::test]
+async fn a_projected_token_is_read_anew_for_each_login() {
+    let (bao, issuer) = (Bao::dev().await, JwtIssuer::new());
+    let (vault, root) = (bao.client(), bao.root());
+    vault.write(&root, "sys/auth/kubernetes", &json!({"type": "jwt"})).await.unwrap();
+    let config = json!({"jwt_validation_pubkeys": [issuer.public_pem()]});
+    vault.write(&root, "auth/kubernetes/config", &config).await.unwrap();
+    let role = json!({
+        "role_type": "jwt", "user_claim": "sub", "bound_audiences": ["vault"], "token_policies": "default",
+        "bound_subject": "system:serviceaccount:backup:vault-backup", "token_ttl": 600,
+    });
+    vault.write(&root, "auth/kubernetes/role/snapshot", &role).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("token");
+    let project = |account: &str| {
+        let token = issuer.sign(&json!({
+            "iss": "https://kubernetes.default.svc", "aud": ["vault"], "nbf": 1_700_000_000,
+            "iat": 1_700_000_000, "exp": 4_000_000_000_u64, "sub": format!("system:serviceaccount:backup:{account}"),
+        }));
+        std::fs::write(&file, token).unwrap();
+    };
+    project("vault-backup");
+    let login = Login::Jwt {
+        mount: "kubernetes".into(),
+        role: "snapshot".into(),
+        jwt: Credential::File(file.clone()),
+    };
+    let session = Session::new(vault.clone(), login.clone(), Chance::seeded(1));
+    let first = session.token().await.unwrap();
+    // The token of Vault is taken away in the middle: the session logs in again.
+    vault.write(&root, "auth/token/revoke", &json!({"token": first.expose()})).await.unwrap();
+    let vault = &vault;
+    session.call(|token| async move { vault.token_info(&token).await }).await.unwrap();
+    assert_ne!(session.token().await.unwrap().expose(), first.expose());
+    project("another");
+    let error = vault.log_in(&login).await.unwrap_err();
+    assert!(matches!(error.kind, ErrorKind::Refused | ErrorKind::Denied), "{error}");
 }
 
 #[tokio::test]
