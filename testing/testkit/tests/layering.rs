@@ -20,7 +20,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("vault-unsealer", &["runtime", "connect", "vault", "config", "companion"]),
     ("backend", &["types", "runtime", "format", "s3-client"]),
     ("catalog", &["types", "runtime"]),
-    ("engine", &["types", "runtime", "format", "backend", "catalog"]),
+    ("md5-lanes", &[]),
+    ("engine", &["types", "runtime", "format", "backend", "catalog", "md5-lanes"]),
     ("workers", &["types", "runtime", "catalog", "engine"]),
     ("gateway", &["types", "runtime", "catalog", "engine"]),
     ("admin", &["types", "runtime", "catalog", "engine"]),
@@ -55,7 +56,7 @@ const STAYS_IN: &[(&str, &[&str])] = &[
 ];
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("two folders up is the workspace").into()
+    testkit::workspace()
 }
 
 /// The product's crates and what each names under `[dependencies]`.
