@@ -41,7 +41,9 @@ pub use words::place::{
     BackendId, BackendSpec, BackendTotals, BucketId, Doomed, Identity, ReplicaRow, ReplicaState, Settled,
     SettledOutcome, Totals,
 };
-pub use words::repair::{BrakeSettings, BrakeState, Postponed, ScrubPage, ShortBlob, Shortage, Unproved};
+pub use words::repair::{
+    BrakeSettings, BrakeState, Postponed, ProofAges, ScrubPage, ShortBlob, Shortage, Unproved,
+};
 pub use words::shipping::{
     InternalFile, JournalLine, Names, Rebuilt, SnapshotCursor, SnapshotPage, SnapshotTable, Unshipped,
 };

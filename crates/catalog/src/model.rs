@@ -504,6 +504,7 @@ impl Model {
         Totals {
             backends: backends.collect(),
             under_replicated: u64::try_from(short).expect("small"),
+            over_replicated: u64::try_from(self.surplus().len()).expect("small"),
             uploads_open: u64::try_from(open).expect("small"),
         }
     }

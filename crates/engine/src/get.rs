@@ -32,7 +32,8 @@ impl Engine {
     ///
     /// # Errors
     /// [`EngineError::NoSuchKey`], [`EngineError::PreconditionFailed`],
-    /// [`EngineError::RangeNotSatisfiable`], [`EngineError::NoSuchPart`], [`EngineError::Unavailable`].
+    /// [`EngineError::RangeNotSatisfiable`], [`EngineError::NoSuchPart`], [`EngineError::Unavailable`]. Where the
+    /// catalog does not answer, the first of these are [`EngineError::Remembered`].
     pub async fn get_object(&self, request: GetObject) -> Result<Read, EngineError> {
         let shared = &self.shared;
         let guard = shared.readers.enter(shared.catalog.horizon());
@@ -44,15 +45,15 @@ impl Engine {
             guard
         };
         let Found { object, range, parts, pieces, degraded } = found;
-        if request.conditions.decide(&object)? == Verdict::NotModified {
+        let decided = |error| if degraded { EngineError::Remembered(Box::new(error)) } else { error };
+        if request.conditions.decide(&object).map_err(decided)? == Verdict::NotModified {
             return Ok(Read::NotModified { object: Box::new(object), degraded });
         }
         let size = object.state.size;
-        let range = match (range, request.want) {
-            (Ok(range), _) => range,
-            (Err(_), Want::Part(_)) => return Err(EngineError::NoSuchPart),
-            (Err(_), _) => return Err(EngineError::RangeNotSatisfiable { size }),
-        };
+        let range = range.map_err(|_| match request.want {
+            Want::Part(_) => decided(EngineError::NoSuchPart),
+            _ => decided(EngineError::RangeNotSatisfiable { size }),
+        })?;
         if request.want == Want::State {
             return Ok(Read::Found(Box::new(Opened { object, range, parts, body: None, degraded })));
         }

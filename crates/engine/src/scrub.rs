@@ -91,8 +91,14 @@ impl Shared {
             Verdict::Unreadable(error) => {
                 scrubbed.deferred += 1;
                 self.proofs.deferred.fetch_add(1, Relaxed);
-                self.health.failed(place);
-                tracing::warn!(%error, replica = %at.replica, "a replica could not be proved now");
+                if matches!(error.kind, ErrorKind::LimitReached { .. }) {
+                    // Nobody asked the backend: it is no worse for that.
+                    self.proofs.declined.fetch_add(1, Relaxed);
+                    tracing::debug!(%error, replica = %at.replica, "a limit leaves no room for proofs now");
+                } else {
+                    self.health.failed(place);
+                    tracing::warn!(%error, replica = %at.replica, "a replica could not be proved now");
+                }
             }
         }
         Ok(())

@@ -16,7 +16,9 @@ pub(crate) struct FleetStats {
     rebalance_runs: AtomicU64,
     rebalance_level: AtomicU64,
     rebalance_empty: AtomicU64,
+    rebalance_pending: AtomicU64,
     expired: AtomicU64,
+    expiry_failed: AtomicU64,
     strays: AtomicU64,
     vanished: AtomicU64,
 }
@@ -42,8 +44,12 @@ pub struct FleetCounts {
     pub rebalance_level: u64,
     /// Runs that found nothing that would make them more so.
     pub rebalance_empty: u64,
+    /// Replicas that the run under way has yet to move.
+    pub rebalance_pending: u64,
     /// Objects that expired.
     pub expired: u64,
+    /// Objects that were to expire when the catalog did not answer.
+    pub expiry_failed: u64,
     /// Strays that were put into quarantine.
     pub strays: u64,
     /// Live replicas that were not there.
@@ -75,6 +81,14 @@ impl FleetStats {
         self.rebalance_empty.fetch_add(1, Relaxed);
     }
 
+    pub(crate) fn to_rebalance(&self, replicas: u64) {
+        self.rebalance_pending.store(replicas, Relaxed);
+    }
+
+    pub(crate) fn expiry_failed(&self, objects: u64) {
+        self.expiry_failed.fetch_add(objects, Relaxed);
+    }
+
     pub(crate) fn expired(&self, objects: u64) {
         self.expired.fetch_add(objects, Relaxed);
     }
@@ -101,7 +115,9 @@ impl Engine {
             rebalance_runs: read(&stats.rebalance_runs),
             rebalance_level: read(&stats.rebalance_level),
             rebalance_empty: read(&stats.rebalance_empty),
+            rebalance_pending: read(&stats.rebalance_pending),
             expired: read(&stats.expired),
+            expiry_failed: read(&stats.expiry_failed),
             strays: read(&stats.strays),
             vanished: read(&stats.vanished),
         }

@@ -105,14 +105,27 @@ pub(crate) fn command(base: Command) -> Command {
         .subcommand(Command::new("drain-cancel").about("Let a backend take objects again").arg(backend()))
         .subcommand(remove_backend(backend()))
         .subcommand(Command::new("replicate").about("Make replicas that are missing, now"))
-        .subcommand(Command::new("over-replication").about("Remove replicas that are too many, now"))
-        .subcommand(Command::new("scrub").about("Prove what lies on the backends, now").arg(one_backend()))
+        .subcommand(Command::new("replication").about("How many objects have too few or too many replicas"))
+        .subcommand(
+            Command::new("over-replication")
+                .about("How many objects have too many replicas; with --execute, remove those")
+                .arg(Arg::new("execute").long("execute").num_args(0).action(ArgAction::SetTrue))
+                .arg(batch_size()),
+        )
+        .subcommand(Command::new("scrub").about("Prove what lies on the backends, now").arg(batch_size()))
+        .subcommand(Command::new("usage-flush").about("Write down what was spent of the limits, now"))
         .subcommand(Command::new("rebalance").about("Move replicas as the strategy wants them, now"))
         .subcommand(
             Command::new("reconcile").about("Compare backends with the catalog, now").arg(one_backend()),
         )
         .subcommand(Command::new("lifecycle").about("Remove what has expired, now"))
         .subcommand(quarantine())
+}
+
+/// A flag of the Go program. A batch is as large as the configuration says, and one follows the other.
+fn batch_size() -> Arg {
+    let parser = value_parser!(u32).range(1..=10_000);
+    Arg::new("batch-size").long("batch-size").value_name("N").value_parser(parser).hide(true)
 }
 
 /// Forgetting a backend, also one that is gone.
@@ -183,6 +196,8 @@ fn question(name: &str, flags: &ArgMatches) -> Question {
                 Question { body, ..Question::new(Method::PUT, name) }
             }
         },
+        "over-replication" if !flags.get_flag("execute") => Question::get(name),
+        "usage-flush" => Question::new(Method::POST, name),
         "brake-release" => Question::new(Method::POST, "brake/release"),
         "limits-open" => Question::new(Method::POST, "limits/open"),
         "quarantine" => of_quarantine(flags),

@@ -30,10 +30,13 @@ impl FleetMetrics {
 
 type Plain = (&'static str, &'static str, fn(&FleetCounts) -> u64);
 
-const PLAIN: [Plain; 5] = [
+const PLAIN: [Plain; 6] = [
     ("drain_objects_moved", "Replicas that were drained", |counts| counts.drain_moved),
     ("drain_bytes_moved", "Bytes charged for replicas that were drained", |counts| counts.drain_bytes),
     ("lifecycle_deleted", "Objects that expired", |counts| counts.expired),
+    ("lifecycle_failed", "Objects that were to expire when the catalog did not answer", |counts| {
+        counts.expiry_failed
+    }),
     ("reconcile_strays", "Bytes of ours without a row that went into quarantine, as objects", |counts| {
         counts.strays
     }),
@@ -64,6 +67,10 @@ impl Collector for FleetMetrics {
                 MetricType::Gauge,
             )?
             .encode_gauge(&counts.draining)?;
+        let help = "Replicas that the run under way has yet to move";
+        encoder
+            .encode_descriptor("rebalance_pending", help, None, MetricType::Gauge)?
+            .encode_gauge(&counts.rebalance_pending)?;
         for (name, help, value) in PLAIN {
             encoder
                 .encode_descriptor(name, help, None, MetricType::Counter)?

@@ -1,5 +1,6 @@
 //! One file per subject.
 
+pub(crate) mod absent;
 pub(crate) mod backends;
 pub(crate) mod cleanup;
 pub(crate) mod holds;
