@@ -10,7 +10,7 @@ use runtime::{Clock, Workers};
 
 use crate::answer::{Answer, Refused};
 use crate::guard::Guard;
-use crate::routes::{absent, backends, cleanup, holds, level, locations, quarantine, status, workers};
+use crate::routes::{absent, backends, cleanup, holds, level, locations, quarantine, status, sync, workers};
 
 /// Where it answers.
 const ROOT: &str = "/admin/";
@@ -131,6 +131,10 @@ impl House {
             ("GET", ["quarantine"]) => quarantine::list(self, query).await,
             ("POST", ["quarantine", id, "restore"]) => quarantine::restore(self, id, query).await,
             ("DELETE", ["quarantine", id]) => quarantine::delete(self, id, query).await,
+            ("POST", ["sync"]) => sync::begin(self, query).await,
+            ("GET", ["sync"]) => sync::status(self, query),
+            ("DELETE", ["sync"]) => sync::end(self, query),
+            ("POST", ["backfill-checksums"]) => holds::backfill(query),
             ("POST", [worker]) if workers::is_triggered(worker) => {
                 workers::trigger(self, worker, query).await
             }
@@ -141,7 +145,7 @@ impl House {
     fn wrong_method_or_route(&self, path: &str, segments: &[&str]) -> Refused {
         let known = match segments {
             ["status" | "object-locations" | "cleanup-queue" | "workers" | "log-level" | "quarantine"]
-            | ["brake" | "limits" | "replication" | "usage-flush"]
+            | ["brake" | "limits" | "replication" | "usage-flush" | "sync" | "backfill-checksums"]
             | ["brake", "release"]
             | ["limits", "open"]
             | ["quarantine", _]

@@ -66,6 +66,53 @@ pub struct OverReplication {
     pub pending: u64,
 }
 
+/// `POST backfill-checksums`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Backfilled {
+    /// `ok`.
+    pub status: String,
+    /// Blobs that had no checksums.
+    pub processed: u64,
+}
+
+/// `POST`, `GET`, `DELETE sync`: the last import, or the one under way.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SyncRun {
+    /// `running`, `ok` or `failed`; empty where there was none since the start of the process.
+    pub status: String,
+    /// The backend.
+    pub backend: String,
+    /// The bucket.
+    pub bucket: String,
+    /// What the paths begin with.
+    pub prefix: String,
+    /// Whether it only looks.
+    pub dry_run: bool,
+    /// Paths that were listed.
+    pub listed: u64,
+    /// Objects imported, or to be imported where it only looks.
+    pub imported: u64,
+    /// Their bytes: each is read once.
+    pub imported_bytes: u64,
+    /// Paths that were skipped: the sum of the next four.
+    pub skipped: u64,
+    /// Imported before.
+    pub known: u64,
+    /// The key is an object already.
+    pub taken: u64,
+    /// Of an orchestrator, this one or another.
+    pub ours: u64,
+    /// Too large, or no key.
+    pub unfit: u64,
+    /// Could not be read, or changed meanwhile.
+    pub failed: u64,
+    /// Requests sent for all this, or to be sent where it only looks.
+    pub requests: u64,
+    /// Why it ended, does not get on, or why the last one that failed did so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
 /// An answer that has nothing to say but that it is done.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Done {

@@ -25,11 +25,12 @@ pub use roles::instances::Instances;
 pub use roles::limits::Limits;
 pub use roles::shipping::{Rebuilding, Shipping};
 pub use roles::{
-    Brake, Care, Catalog, Deployment, Expiry, Fleet, FleetWork, Ledger, Moves, Objects, Reaping, Repair,
-    Scrubbing, Strays, Uploads, Writes,
+    Brake, Care, Catalog, Deployment, Expiry, Fleet, FleetWork, Imports, Ledger, Moves, Objects, Reaping,
+    Repair, Scrubbing, Strays, Uploads, Writes,
 };
 pub use words::expiry::{ExpiredPage, ExpiredQuery, SeenObject, StaleUpload};
 pub use words::fleet::{DoomedPage, DoomedRow, Drain, Held, HeldPage, OnBackend, Removed, Retire, Retired};
+pub use words::imports::{Import, Imported};
 pub use words::limit::{GrantAsk, GrantRecord, Granted, Instance, LimitKey, Terms, Usage};
 pub use words::list::{ListPage, ListPosition, ListQuery, Listed, ListedObject};
 pub use words::moves::{CommitMove, MoveSource};

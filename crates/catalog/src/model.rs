@@ -6,6 +6,7 @@
 mod drive;
 mod expiry;
 mod fleet;
+mod imports;
 mod limits;
 mod repair;
 mod strays;

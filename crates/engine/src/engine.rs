@@ -108,6 +108,7 @@ pub(crate) struct Shared {
     pub(crate) frozen: crate::freeze::Frozen,
     pub(crate) troubles: crate::drain::Troubles,
     pub(crate) stats: crate::stats::FleetStats,
+    pub(crate) imports: crate::import::Imports,
     pub(crate) repairs: crate::upkeep::RepairStats,
     pub(crate) proofs: crate::upkeep::ProofStats,
     /// Something was doomed or given up.
@@ -137,6 +138,7 @@ impl Engine {
                 frozen: crate::freeze::Frozen::default(),
                 troubles: crate::drain::Troubles::default(),
                 stats: crate::stats::FleetStats::default(),
+                imports: crate::import::Imports::default(),
                 repairs: crate::upkeep::RepairStats::default(),
                 proofs: crate::upkeep::ProofStats::default(),
                 reap: Bell::default(),

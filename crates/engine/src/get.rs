@@ -23,6 +23,8 @@ use crate::{EngineError, GetObject, Opened, OpenedBody, Read};
 
 /// How often each replica of a piece is tried before the read fails.
 const ROUNDS: usize = 2;
+/// Why a replica is suspect that was looked for in vain.
+pub(crate) const NOT_THERE: &str = "is not there";
 
 impl Engine {
     /// Opens an object for reading, or tells its state ([`Want::State`]): then no backend is touched.
@@ -332,7 +334,7 @@ impl Shared {
 
     async fn read_failed(&self, place: usize, replica: &ReplicaAt, error: &BackendError) {
         match error.kind {
-            ErrorKind::NotFound => self.suspect(place, replica, "is not there").await,
+            ErrorKind::NotFound => self.suspect(place, replica, NOT_THERE).await,
             // No fault of the backend: nobody asked it.
             ErrorKind::LimitReached { .. } => {
                 tracing::debug!(%error, replica = %replica.replica, "a limit is reached, reading the next replica");
@@ -357,6 +359,12 @@ impl Shared {
                 breaker.trip(None);
             }
             tracing::error!(backend.name = %name, "the backend's marker is not readable: the backend is missing");
+            return;
+        }
+        // A disk that was mounted between the two looks has its marker by now, and the replica too.
+        let looks_again = why == NOT_THERE && !mutation::is_on("suspect.again");
+        if looks_again && self.places[place].maintenance.head(&replica.path).await.is_ok() {
+            tracing::warn!(backend.name = %name, replica = %replica.replica, "a replica was not there, and is there now");
             return;
         }
         tracing::error!(backend.name = %name, replica = %replica.replica, path = %replica.path, "replica is suspect: it {why}");

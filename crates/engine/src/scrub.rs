@@ -15,6 +15,7 @@ use types::ByteRange;
 
 use crate::EngineError;
 use crate::engine::{Engine, Shared};
+use crate::get::NOT_THERE;
 
 /// Rows of the ledger looked at in one step.
 const ROWS: u32 = 1000;
@@ -139,7 +140,7 @@ fn at_blob(source: &MoveSource) -> types::BlobId {
 /// Only what a backend says of this one path counts against the replica: an answer that broke off is none.
 fn verdict_of(error: BackendError) -> Verdict {
     match error.kind {
-        ErrorKind::NotFound => Verdict::Wrong("is not there".to_owned()),
+        ErrorKind::NotFound => Verdict::Wrong(NOT_THERE.to_owned()),
         _ => Verdict::Unreadable(error),
     }
 }

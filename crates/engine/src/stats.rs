@@ -21,6 +21,33 @@ pub(crate) struct FleetStats {
     expiry_failed: AtomicU64,
     strays: AtomicU64,
     vanished: AtomicU64,
+    imports: [AtomicU64; ImportDecision::ALL.len()],
+}
+
+/// What became of a path that was to be imported.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ImportDecision {
+    /// It is an object now.
+    Imported,
+    /// It was imported before, its key is taken, it is of an orchestrator, or no object.
+    Skipped,
+    /// It could not be read, or changed meanwhile.
+    Failed,
+}
+
+impl ImportDecision {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Imported, Self::Skipped, Self::Failed];
+
+    /// The decision as the label of a metric.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Imported => "imported",
+            Self::Skipped => "skipped",
+            Self::Failed => "failed",
+        }
+    }
 }
 
 /// What fleet work did since the start of the process.
@@ -54,6 +81,8 @@ pub struct FleetCounts {
     pub strays: u64,
     /// Live replicas that were not there.
     pub vanished: u64,
+    /// Paths that were to be imported, by what became of them, in the order of [`ImportDecision::ALL`].
+    pub imports: [u64; ImportDecision::ALL.len()],
 }
 
 impl FleetStats {
@@ -93,6 +122,11 @@ impl FleetStats {
         self.expired.fetch_add(objects, Relaxed);
     }
 
+    pub(crate) fn import_classified(&self, decision: ImportDecision, paths: u64) {
+        let at = ImportDecision::ALL.iter().position(|known| *known == decision);
+        self.imports[at.expect("all are listed")].fetch_add(paths, Relaxed);
+    }
+
     pub(crate) fn reconciled(&self, strays: u64, vanished: u64) {
         self.strays.fetch_add(strays, Relaxed);
         self.vanished.fetch_add(vanished, Relaxed);
@@ -120,6 +154,7 @@ impl Engine {
             expiry_failed: read(&stats.expiry_failed),
             strays: read(&stats.strays),
             vanished: read(&stats.vanished),
+            imports: std::array::from_fn(|at| read(&stats.imports[at])),
         }
     }
 }

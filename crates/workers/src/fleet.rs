@@ -7,7 +7,7 @@ use std::time::Duration;
 use engine::{Balance, Engine, ExpiryRule};
 use runtime::{Schedule, Supervisor};
 
-use crate::{Drain, Lifecycle, Observer, Quarantine, Rebalance, Reconcile, Uploads};
+use crate::{Drain, Importer, Lifecycle, Observer, Quarantine, Rebalance, Reconcile, Uploads};
 
 /// How often it is looked whether something drains. Who starts a drain wakes the worker as well.
 const DRAIN_EVERY: Duration = Duration::from_secs(60);
@@ -52,6 +52,9 @@ pub fn start_fleet(supervisor: &mut Supervisor, engine: &Engine, options: &Fleet
         let schedule = seldom(options.reconcile_every);
         supervisor.add(schedule, move || Reconcile::new(compares.clone(), &place));
     }
+
+    let imports = engine.clone();
+    supervisor.add(seldom(None), move || Importer::new(imports.clone()));
 
     let judges = engine.clone();
     supervisor.add(Schedule::every(EXPIRE_EVERY), move || Quarantine::new(judges.clone()));

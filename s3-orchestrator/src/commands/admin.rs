@@ -18,7 +18,7 @@ use crate::cli::fail;
 const ADDR_VARIABLE: &str = "S3O_ADMIN_ADDR";
 const TOKEN_VARIABLE: &str = "S3O_ADMIN_TOKEN";
 /// How often a worker is looked at that is followed.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
+pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// One question: a method, a route, and what goes with it.
 struct Question {
@@ -113,6 +113,11 @@ pub(crate) fn command(base: Command) -> Command {
                 .arg(batch_size()),
         )
         .subcommand(Command::new("scrub").about("Prove what lies on the backends, now").arg(batch_size()))
+        .subcommand(
+            Command::new("backfill-checksums")
+                .about("Nothing: all that was written or imported has checksums")
+                .arg(batch_size()),
+        )
         .subcommand(Command::new("usage-flush").about("Write down what was spent of the limits, now"))
         .subcommand(Command::new("rebalance").about("Move replicas as the strategy wants them, now"))
         .subcommand(
@@ -197,7 +202,7 @@ fn question(name: &str, flags: &ArgMatches) -> Question {
             }
         },
         "over-replication" if !flags.get_flag("execute") => Question::get(name),
-        "usage-flush" => Question::new(Method::POST, name),
+        "usage-flush" | "backfill-checksums" => Question::new(Method::POST, name),
         "brake-release" => Question::new(Method::POST, "brake/release"),
         "limits-open" => Question::new(Method::POST, "limits/open"),
         "quarantine" => of_quarantine(flags),
@@ -276,7 +281,8 @@ fn line(worker: &Worker) -> String {
     format!("{name}: {activity}, {done} done, {failed} failed{progress}")
 }
 
-fn client(flags: &ArgMatches) -> Result<AdminClient, String> {
+/// A client of the process that the flags, the environment or the configuration name.
+pub(crate) fn client(flags: &ArgMatches) -> Result<AdminClient, String> {
     let path = flags.get_one::<PathBuf>("config");
     let told = |flag: &str, variable: &str| {
         flags.get_one::<String>(flag).cloned().or_else(|| std::env::var(variable).ok())

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::OnceLock;
 
-use engine::{Engine, FleetCounts};
+use engine::{Engine, FleetCounts, ImportDecision};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
@@ -82,6 +82,13 @@ impl Collector for FleetMetrics {
                 let labels = [("strategy", *strategy), ("status", *status)];
                 metric.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&value(&counts), None)?;
             }
+        }
+        let help = "Paths that were to be imported, by what became of them";
+        let mut metric = encoder.encode_descriptor("import_classified", help, None, MetricType::Counter)?;
+        for (decision, paths) in ImportDecision::ALL.iter().zip(counts.imports) {
+            metric
+                .encode_family(&[("source", "sync"), ("decision", decision.as_str())])?
+                .encode_counter::<NoLabelSet, _, u64>(&paths, None)?;
         }
         let help = "Bytes copied to rebalance";
         encoder

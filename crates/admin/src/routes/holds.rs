@@ -6,7 +6,7 @@ use super::rfc3339;
 use crate::answer::{Answer, Refused, ok};
 use crate::api::House;
 use crate::query::Query;
-use crate::wire::{Brake, ClosedLimits, Done};
+use crate::wire::{Backfilled, Brake, ClosedLimits, Done};
 
 pub(crate) async fn brake(house: &House, query: Option<&str>) -> Answer {
     Query::read(query, &[])?;
@@ -45,4 +45,11 @@ pub(crate) async fn flush_usage(house: &House, query: Option<&str>) -> Answer {
         return ok(&Done { status: "flushed".to_owned() });
     }
     Err(Refused::new(StatusCode::SERVICE_UNAVAILABLE, "the catalog does not answer"))
+}
+
+/// Every blob has the checksums of its blocks from the moment on at which it is written or imported.
+pub(crate) fn backfill(query: Option<&str>) -> Answer {
+    let query = Query::read(query, &["batch_size", "max", "delay_ms"])?;
+    query.number("batch_size", 1, 10_000)?;
+    ok(&Backfilled { status: "ok".to_owned(), processed: 0 })
 }

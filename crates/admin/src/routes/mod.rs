@@ -8,6 +8,7 @@ pub(crate) mod level;
 pub(crate) mod locations;
 pub(crate) mod quarantine;
 pub(crate) mod status;
+pub(crate) mod sync;
 pub(crate) mod workers;
 
 use time::OffsetDateTime;

@@ -3,6 +3,7 @@
 mod expiry;
 mod faults;
 mod fleet;
+mod imports;
 mod instances;
 mod limits;
 mod moves;
@@ -43,6 +44,7 @@ const CASES: &[Case] = cases! {
     expiry: n134_objects_expire_by_prefix_age_and_tags, what_changed_since_it_was_seen_does_not_expire, uploads_that_nobody_goes_on_with_are_found;
     repair: it_is_known_how_long_ago_replicas_were_proved, n64_the_most_endangered_come_first_and_a_failing_one_starves_nobody, a_short_commit_is_in_the_queue, a_change_of_the_factor_is_marked_step_by_step, n130_a_round_of_proofs_comes_to_every_replica, a_suspect_replica_that_is_proved_is_live_again, the_brake_holds_deletes_when_workers_doom_too_much, the_brake_counts_clients_where_it_is_told_to_and_moves_never;
     moves: n6_a_backend_that_has_the_blob_gets_no_second_replica, a_move_of_what_was_deleted_meanwhile_leaves_nothing, a_move_keeps_to_quotas_drains_and_owners;
+    imports: what_lies_on_a_backend_becomes_an_object_and_is_charged, an_import_takes_neither_a_key_nor_a_path_nor_more_than_the_quota;
     strays: a_stray_is_charged_and_waits, a_row_that_came_meanwhile_makes_no_stray, a_stray_becomes_an_object, a_stray_of_a_living_blob_is_no_replica_of_it;
     instances: instances_live_side_by_side, a_heart_that_beats_is_not_declared_dead, the_dead_stay_dead_and_others_live_on;
     limits: grants_add_up_to_the_limit_and_no_further, less_than_the_least_is_nothing, clients_leave_what_is_kept, a_grant_asked_for_again_is_granted_once, what_later_periods_got_counts, what_is_handed_back_can_be_granted_again, nobody_keeps_more_than_was_granted, what_the_dead_were_granted_is_lost, no_race_exceeds_a_limit;
