@@ -362,8 +362,7 @@ impl Shared {
             return;
         }
         // A disk that was mounted between the two looks has its marker by now, and the replica too.
-        let looks_again = why == NOT_THERE && !mutation::is_on("suspect.again");
-        if looks_again && self.places[place].maintenance.head(&replica.path).await.is_ok() {
+        if why == NOT_THERE && self.places[place].maintenance.head(&replica.path).await.is_ok() {
             tracing::warn!(backend.name = %name, replica = %replica.replica, "a replica was not there, and is there now");
             return;
         }

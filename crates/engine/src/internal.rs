@@ -5,7 +5,6 @@
 use bytes::Bytes;
 use catalog::{BucketId, DeleteItem, ListQuery, Listed, ListedObject, Metadata, Precondition};
 use futures::stream;
-use runtime::mutation;
 use types::{BucketName, ObjectKey, Traffic};
 
 use crate::engine::{Engine, Shared};
@@ -101,7 +100,7 @@ impl Shared {
 
 /// On which share of the limits writes of this bucket draw: the journal is our own work.
 pub(crate) fn traffic_of(bucket: &BucketName) -> Traffic {
-    if bucket.as_str() == format::INTERNAL_BUCKET && !mutation::is_on("journal.share") {
+    if bucket.as_str() == format::INTERNAL_BUCKET {
         return Traffic::Maintenance;
     }
     Traffic::Client

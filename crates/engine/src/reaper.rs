@@ -176,7 +176,7 @@ impl Shared {
             Err(error) => return refused(doomed, &error, now),
         };
         let is_same = (found.size, stamp_of(&found).as_ref()) == (known.size, Some(&known.stamp));
-        if !is_same && !mutation::is_on("reap.imported") {
+        if !is_same {
             tracing::warn!(
                 backend.name = %place.name(),
                 path = %doomed.path,
