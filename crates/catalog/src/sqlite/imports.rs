@@ -17,7 +17,7 @@ use crate::{
 #[async_trait]
 impl Imports for Sqlite {
     async fn import(&self, import: Import) -> Result<Committed, CatalogError> {
-        self.write(move |tx| self::import(tx, import)).await
+        self.write(move |tx| self::import(tx, import.clone())).await
     }
 
     async fn imports_at(
