@@ -109,6 +109,7 @@ pub(crate) async fn build(
     metrics.ledger.connect(Arc::clone(&catalog), quotas(config));
     let engine = Engine::new(Parts { catalog, places, boot, settings, clock: clock.clone(), ids });
     engine.delete_nothing_before_proof();
+    engine.delete_nothing_unshipped();
     engine.prove_newest(None).await?;
     if let Some(reason) = engine.frozen() {
         return Err(Frozen(reason.to_string()).into());

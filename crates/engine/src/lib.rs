@@ -45,6 +45,7 @@ mod shipping;
 mod standing;
 mod stats;
 mod targets;
+mod unshipped;
 mod upkeep;
 mod window;
 mod words;

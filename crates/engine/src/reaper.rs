@@ -12,6 +12,7 @@ use types::{ReplicaPath, Timestamp};
 use crate::Place;
 use crate::engine::{Engine, Shared};
 use crate::import::stamp_of;
+use crate::unshipped::UNSHIPPED_RETRY;
 
 /// Replicas deleted on a backend in one step: what one request can delete.
 const BATCH: u32 = 1000;
@@ -48,7 +49,7 @@ pub struct Reaped {
 
 impl Engine {
     /// Deletes doomed replicas on one backend: one bounded, idempotent step. None of them was doomed later
-    /// than the oldest reader noted, none can still receive its bytes.
+    /// than the oldest reader noted or than what is shipped, none can still receive its bytes.
     ///
     /// # Errors
     /// Where the catalog does not answer; a backend that does not is noted with its replicas.
@@ -57,7 +58,8 @@ impl Engine {
         let Some((_, place)) = shared.place(backend).filter(|_| shared.may_delete()) else {
             return Ok(Reaped::default());
         };
-        let (horizon, now) = (shared.oldest_read(), shared.steady.now());
+        shared.look_for_unshipped().await?;
+        let (horizon, now) = (shared.oldest_read().min(shared.shipped_dooms()), shared.steady.now());
         let doomed = shared.catalog.claim_doomed(&[backend], horizon, now, BATCH).await?;
         if doomed.is_empty() {
             return Ok(Reaped::default());
@@ -71,16 +73,15 @@ impl Engine {
     }
 
     /// How long until a doomed replica on a backend is due, where there is one. What is due but held by a
-    /// reader is looked at again soon, not at once.
+    /// reader is looked at again soon, not at once; what waits for a segment, when that is stored.
     ///
     /// # Errors
     /// Where the catalog does not answer.
     pub async fn next_reap(&self, backend: BackendId) -> Result<Option<Duration>, CatalogError> {
         let due = self.shared.catalog.next_doomed(&[backend]).await?;
         let now = self.shared.steady.now();
-        Ok(due.map(|due| {
-            Duration::from_millis(due.as_millis().saturating_sub(now.as_millis())).max(HELD_RETRY)
-        }))
+        let again = if self.shared.waits_for_segment() { UNSHIPPED_RETRY } else { HELD_RETRY };
+        Ok(due.map(|due| Duration::from_millis(due.as_millis().saturating_sub(now.as_millis())).max(again)))
     }
 
     /// Lets go of what nothing holds any more: tells the catalog what requests gave up while it did not
