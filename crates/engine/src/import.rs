@@ -358,7 +358,7 @@ impl Shared {
         if download.length != stat.size {
             return Err(Stopped::here("it changed while it was read"));
         }
-        let (mut digests, mut blocks) = (Digests::new(stat.size, []), BlockHasher::new());
+        let (mut digests, mut blocks) = (Digests::new(&self.hashers, stat.size, []), BlockHasher::new());
         let mut bytes = download.stream;
         while let Some(chunk) = bytes.next().await {
             let chunk = chunk?;
