@@ -25,6 +25,14 @@ pub enum Cut {
     Event(usize),
     /// The shuffling of tasks.
     Shuffle,
+    /// All limits.
+    Limits,
+    /// A stop in order.
+    Restart(usize),
+    /// All breakers.
+    Breakers,
+    /// An outage of the catalog.
+    Outage(usize),
 }
 
 impl Cuts {
@@ -46,6 +54,10 @@ impl Cuts {
                 Cut::Crash(crash) => plan.crashes[*crash].after_points = u64::MAX,
                 Cut::Event(event) => plan.events[*event].at_ms = u64::MAX,
                 Cut::Shuffle => plan.shuffle = 0,
+                Cut::Limits => plan.limits = None,
+                Cut::Restart(restart) => cut_restart(plan, *restart),
+                Cut::Breakers => plan.breakers = None,
+                Cut::Outage(outage) => plan.outages[*outage].until_ms = 0,
             }
         }
         plan.crashes.retain(|crash| crash.after_points < u64::MAX && !self.has(Fault::Crash));
@@ -61,6 +73,12 @@ impl Cuts {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+}
+
+fn cut_restart(plan: &mut Plan, restart: usize) {
+    if let Some(limits) = &mut plan.limits {
+        limits.restarts[restart] = u64::MAX;
     }
 }
 
@@ -86,6 +104,12 @@ fn cut_fault(plan: &mut Plan, fault: Fault) {
     if fault == Fault::CatalogUnavailable {
         plan.catalog_refuses = 0;
     }
+    if fault == Fault::CatalogAway {
+        plan.outages.clear();
+    }
+    if let Some(limits) = plan.limits.as_mut().filter(|_| fault == Fault::ClockSkew) {
+        limits.first_skew_ms = 0;
+    }
     if fault == Fault::ClockSkew {
         plan.crashes.iter_mut().for_each(|crash| crash.skew_ms = 0);
     }
@@ -104,6 +128,10 @@ impl fmt::Display for Cuts {
                 Cut::Crash(crash) => write!(f, "crash:{crash}"),
                 Cut::Event(event) => write!(f, "event:{event}"),
                 Cut::Shuffle => write!(f, "shuffle:all"),
+                Cut::Limits => write!(f, "limits:all"),
+                Cut::Restart(restart) => write!(f, "restart:{restart}"),
+                Cut::Breakers => write!(f, "breakers:all"),
+                Cut::Outage(outage) => write!(f, "outage:{outage}"),
             }?;
         }
         Ok(())
@@ -134,6 +162,10 @@ fn parse(text: &str) -> Option<Cut> {
         "crash" => Cut::Crash(value.parse().ok()?),
         "event" => Cut::Event(value.parse().ok()?),
         "shuffle" => Cut::Shuffle,
+        "limits" => Cut::Limits,
+        "restart" => Cut::Restart(value.parse().ok()?),
+        "breakers" => Cut::Breakers,
+        "outage" => Cut::Outage(value.parse().ok()?),
         _ => return None,
     })
 }
@@ -144,7 +176,7 @@ mod tests {
 
     #[test]
     fn cuts_are_read_as_they_are_written() {
-        let text = "client:1,op:0.3,fault:rot,crash:0,event:2,shuffle:all";
+        let text = "client:1,op:0.3,fault:rot,crash:0,event:2,shuffle:all,limits:all,restart:0,breakers:all,outage:1";
         assert_eq!(text.parse::<Cuts>().unwrap().to_string(), text);
         assert!("client:x".parse::<Cuts>().is_err());
     }

@@ -82,8 +82,12 @@ faults! {
     CatalogAnswerLost = "catalog-answer-lost",
     /// The catalog has no room, or cannot be reached: nothing happens.
     CatalogUnavailable = "catalog-unavailable",
+    /// The catalog answers nothing for a while, not even reads.
+    CatalogAway = "catalog-away",
     /// The process is killed at some await point.
     Crash = "crash",
+    /// The process is stopped in order.
+    Restart = "restart",
     /// The clock of the next process is wrong.
     ClockSkew = "clock-skew",
     /// The clock jumps while the process runs.

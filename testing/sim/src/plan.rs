@@ -6,6 +6,8 @@ use runtime::Chance;
 
 use crate::Fault;
 use crate::cuts::Cuts;
+use crate::limits::LimitsPlan;
+use crate::outage::{self, BreakersPlan, Outage};
 
 /// What happens in one run.
 #[derive(Debug, Clone)]
@@ -38,6 +40,12 @@ pub struct Plan {
     pub catalog_refuses: u64,
     /// How strongly tasks are shuffled: in how many of a hundred points one is held up.
     pub shuffle: u64,
+    /// What the backends allow per period, where anything is limited.
+    pub limits: Option<LimitsPlan>,
+    /// What is left alone once it is gone, where anything is.
+    pub breakers: Option<BreakersPlan>,
+    /// When the catalog does not answer.
+    pub outages: Vec<Outage>,
 }
 
 /// One backend.
@@ -215,6 +223,9 @@ impl Plan {
     #[must_use]
     pub fn new(seed: u64, cuts: &Cuts) -> Self {
         let mut plan = Draw { chance: Chance::seeded(seed ^ 0x5eed) }.plan(seed);
+        // Each from a chance of its own: what the others draw stays as it is.
+        outage::draw(&Chance::seeded(seed ^ 0x0b4ea), &mut plan);
+        LimitsPlan::draw(&Chance::seeded(seed ^ 0x11417), &mut plan);
         cuts.apply(&mut plan);
         plan
     }
@@ -230,6 +241,16 @@ impl Plan {
             && self.events.is_empty()
             && self.catalog_loses == 0
             && self.catalog_refuses == 0
+            && self.outages.is_empty()
+    }
+
+    /// Whether the catalog answers whatever it is asked, and whoever keeps the grants does.
+    #[must_use]
+    pub fn answers_always(&self) -> bool {
+        self.catalog_loses == 0
+            && self.catalog_refuses == 0
+            && self.outages.is_empty()
+            && self.limits.as_ref().is_none_or(|limits| limits.restarts.is_empty())
     }
 }
 
@@ -265,6 +286,9 @@ impl Draw {
             catalog_loses: if calm || !self.one_in(3) { 0 } else { 5 + self.below(60) },
             catalog_refuses: if calm || !self.one_in(6) { 0 } else { 5 + self.below(60) },
             shuffle: *self.pick(&[10, 40, 70]),
+            limits: None,
+            breakers: None,
+            outages: Vec::new(),
         }
     }
 

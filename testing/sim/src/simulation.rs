@@ -21,10 +21,12 @@ use crate::laws::{self, Law, Violation};
 use crate::process::Process;
 use crate::provider::Provider;
 use crate::world::{World, locked};
-use crate::{Event, Fault, Plan};
+use crate::{Event, Fault, Plan, Sign, limits};
 
 /// No client takes longer than this for all that it does.
 const CLIENTS_END_WITHIN: Duration = Duration::from_secs(3 * 3600);
+/// After the last fault a breaker that is open closes within this time, for one request that finds out is enough.
+const ALL_IS_BACK_WITHIN: Duration = Duration::from_secs(20);
 /// After the last fault it is quiet within this time: the longest wait between two deletes, twice.
 const QUIET_WITHIN: Duration = Duration::from_secs(3 * 3600);
 
@@ -42,6 +44,8 @@ pub struct Outcome {
     pub violations: Vec<Violation>,
     /// How often each fault really happened.
     pub counts: BTreeMap<Fault, u64>,
+    /// What limits, breakers and outages led to, and how often.
+    pub signs: BTreeMap<Sign, u64>,
     /// Everything that happened, where it was asked for.
     pub lines: Vec<String>,
     /// Calls of clients that are in the history.
@@ -65,6 +69,10 @@ pub(crate) struct Site(Arc<Ground>);
 impl Site {
     pub(crate) fn world(&self) -> &Arc<World> {
         &self.0.world
+    }
+
+    pub(crate) fn providers(&self) -> &[Arc<Provider>] {
+        &self.0.providers
     }
 
     pub(crate) fn process(&self) -> Option<Arc<Process>> {
@@ -121,6 +129,7 @@ impl Simulation {
         let site = Site(Arc::clone(&ground));
         let keeper = runtime::spawn(keep_alive(Arc::clone(&ground)));
         let events = runtime::spawn(events(Arc::clone(&ground)));
+        let restarts = runtime::spawn(restarts(Arc::clone(&ground)));
         let clients: Vec<Task<()>> = world
             .plan
             .clients
@@ -136,10 +145,11 @@ impl Simulation {
         if runtime::timeout(CLIENTS_END_WITHIN, all).await.is_err() {
             world.violate(Law::Answered, "a client is still waiting for an answer after hours");
         }
-        drop(events);
+        drop((events, restarts));
         world.calm_down();
-        // Who was killed at the very end is replaced too.
-        runtime::sleep(Duration::from_secs(10)).await;
+        // Who was killed at the very end is replaced too, and what was left alone is looked at again.
+        runtime::sleep(ALL_IS_BACK_WITHIN).await;
+        lift_limits(&ground, &site).await;
         drop(keeper);
         judge(&ground, &site).await;
         let process = locked(&ground.process).take();
@@ -166,6 +176,7 @@ fn outcome(world: &World) -> Outcome {
         hash,
         violations: world.violations(),
         counts: world.counts(),
+        signs: world.signs(),
         lines,
         calls: records.len(),
         unjudged,
@@ -179,7 +190,7 @@ impl Ground {
         let provider = |(index, plan): (usize, &crate::BackendPlan)| {
             let name = BackendName::parse(&format!("store-{index}")).unwrap();
             let marker = format::Marker { deployment, backend: name.clone(), epoch: 1 };
-            let provider = Provider::new(world, name, plan.clone());
+            let provider = Provider::new(world, name, (index, plan.clone()));
             provider.plant(&format!(".s3-orchestrator/{}", marker.path()));
             Arc::new(provider)
         };
@@ -201,7 +212,7 @@ impl Ground {
 /// Starts a process, and whenever one was killed, buries it and starts the next.
 async fn keep_alive(ground: Arc<Ground>) {
     let world = &ground.world;
-    let mut skew_ms = 0;
+    let mut skew_ms = world.plan.limits.as_ref().map_or(0, |limits| limits.first_skew_ms);
     for life in 0.. {
         tokio::select! {
             biased;
@@ -209,18 +220,14 @@ async fn keep_alive(ground: Arc<Ground>) {
             // Killed while it started.
             () = world.kill.notified() => {}
         }
-        let Some(crash) = world.take_crash() else { continue };
-        skew_ms = crash.skew_ms;
-        world.count(Fault::Crash);
-        if skew_ms != 0 {
-            world.count(Fault::ClockSkew);
-        }
+        let Some(end) = world.take_end() else { continue };
+        skew_ms = end.skew_ms;
         let process = locked(&ground.process).take();
         if let Some(process) = process {
             process.kill();
         }
         // Time goes on only when all that was stopped is gone.
-        runtime::sleep(Duration::from_millis(1 + crash.down_ms)).await;
+        runtime::sleep(Duration::from_millis(1 + end.down_ms)).await;
         world.buried();
     }
 }
@@ -244,6 +251,32 @@ async fn events(ground: Arc<Ground>) {
             fault => harm(&ground, &process, fault, event.seed).await,
         }
     }
+}
+
+/// Stops the process in order, at its times: what it has in hand is handed back.
+async fn restarts(ground: Arc<Ground>) {
+    let world = &ground.world;
+    let mut times = world.plan.limits.as_ref().map(|limits| limits.restarts.clone()).unwrap_or_default();
+    times.sort_unstable();
+    for at_ms in times {
+        runtime::sleep(Duration::from_millis(at_ms.saturating_sub(world.now_ms()))).await;
+        let process = locked(&ground.process).clone().filter(|_| !world.is_killed());
+        let Some(process) = process else { continue };
+        let stopping = limits::stop(world, &process, &ground.providers);
+        if runtime::timeout(Duration::from_secs(10), stopping).await.is_ok() && !world.is_killed() {
+            world.count(Fault::Restart);
+            world.end_process();
+        }
+    }
+}
+
+/// The last process finds no limits in its configuration: what is left to be done and read may cost what it does.
+async fn lift_limits(ground: &Ground, site: &Site) {
+    let world = &ground.world;
+    let Some(process) = site.process().filter(|_| world.plan.limits.is_some()) else { return };
+    limits::judge_grants(world, &*process.catalog, &ground.providers).await;
+    world.end_process();
+    runtime::sleep(Duration::from_secs(10)).await;
 }
 
 /// Harms one replica of a blob that has another one.

@@ -10,11 +10,12 @@ use bytes::Bytes;
 use runtime::simulation::Pause;
 use runtime::{Chance, Instant};
 use tokio::sync::Notify;
-use types::ETag;
+use types::{ETag, Timestamp};
 
 use crate::body::Ledger;
 use crate::history::Record;
-use crate::{Crash, Fault, Law, Plan, Violation};
+use crate::limits::EPOCH_MS;
+use crate::{Crash, Fault, Law, Plan, Sign, Violation};
 
 /// Await points in one run, above which something runs in circles.
 const POINTS_MAX: u64 = 1_000_000;
@@ -32,10 +33,19 @@ pub(crate) struct World {
     points: AtomicU64,
     crashes: Mutex<VecDeque<Crash>>,
     killed: AtomicBool,
+    /// It was ended in order, not by a crash.
+    ended: AtomicBool,
+    /// The last end was a crash.
+    pub(crate) crashed: AtomicBool,
+    /// Processes that were started.
+    pub(crate) lives: AtomicU64,
+    /// When the catalog last failed a read; `u64::MAX` where it never did.
+    pub(crate) read_failed_ms: AtomicU64,
     pub(crate) kill: Notify,
     /// Nothing goes wrong any more, and nobody is held up.
     calm: AtomicBool,
     counts: Mutex<BTreeMap<Fault, u64>>,
+    signs: Mutex<BTreeMap<Sign, u64>>,
     violations: Mutex<Vec<Violation>>,
     trace: Mutex<Trace>,
     /// What bears an entity tag. Bodies differ, so a tag tells the bytes.
@@ -70,9 +80,14 @@ impl World {
             points: AtomicU64::new(0),
             crashes: Mutex::new(crashes),
             killed: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
+            crashed: AtomicBool::new(false),
+            lives: AtomicU64::new(0),
+            read_failed_ms: AtomicU64::new(u64::MAX),
             kill: Notify::new(),
             calm: AtomicBool::new(false),
             counts: Mutex::default(),
+            signs: Mutex::default(),
             violations: Mutex::default(),
             trace: Mutex::new(Trace { hash: 0xcbf2_9ce4_8422_2325, lines: verbose.then(Vec::new) }),
             contents: Mutex::default(),
@@ -91,6 +106,13 @@ impl World {
     pub(crate) fn now_ms(&self) -> u64 {
         let started = *locked(&self.started);
         started.map_or(0, |at| u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX))
+    }
+
+    /// The time that it is in truth.
+    pub(crate) fn true_now(&self) -> Timestamp {
+        let limits = self.plan.limits.as_ref();
+        let epoch = limits.map_or(Timestamp::from_millis(EPOCH_MS), |limits| limits.begins_at);
+        epoch.plus(Duration::from_millis(self.now_ms()))
     }
 
     /// The number of a call or an answer.
@@ -136,9 +158,28 @@ impl World {
         true
     }
 
-    /// The crash that is under way.
-    pub(crate) fn take_crash(&self) -> Option<Crash> {
-        locked(&self.crashes).pop_front()
+    /// Ends the process that runs, in order: the next one comes at once, with the right time.
+    pub(crate) fn end_process(&self) {
+        if !self.killed.swap(true, Ordering::Relaxed) {
+            self.ended.store(true, Ordering::Relaxed);
+            self.event(format_args!("the process is stopped"));
+            self.kill.notify_one();
+        }
+    }
+
+    /// The end that is under way.
+    pub(crate) fn take_end(&self) -> Option<Crash> {
+        if self.ended.swap(false, Ordering::Relaxed) {
+            self.crashed.store(false, Ordering::Relaxed);
+            return Some(Crash { after_points: 0, down_ms: 1, skew_ms: 0 });
+        }
+        let crash = locked(&self.crashes).pop_front()?;
+        self.crashed.store(true, Ordering::Relaxed);
+        self.count(Fault::Crash);
+        if crash.skew_ms != 0 {
+            self.count(Fault::ClockSkew);
+        }
+        Some(crash)
     }
 
     pub(crate) fn is_killed(&self) -> bool {
@@ -167,6 +208,15 @@ impl World {
 
     pub(crate) fn counts(&self) -> BTreeMap<Fault, u64> {
         locked(&self.counts).clone()
+    }
+
+    /// Limits, breakers or outages led to something.
+    pub(crate) fn saw(&self, sign: Sign) {
+        *locked(&self.signs).entry(sign).or_default() += 1;
+    }
+
+    pub(crate) fn signs(&self) -> BTreeMap<Sign, u64> {
+        locked(&self.signs).clone()
     }
 
     /// A law was broken.

@@ -2,8 +2,9 @@
 
 use std::fmt::Write;
 
-use sim::{Cuts, Fault, Outcome, Plan, shrink};
+use sim::{Cuts, Fault, Outcome, Plan, Sign, shrink};
 
+use crate::mutations;
 use crate::running::{run, run_all};
 
 /// Schedules of every test run.
@@ -25,6 +26,9 @@ fn schedules_hold_the_laws() {
     for fault in Fault::ALL {
         println!("  {:>9} x {}", sum.counts.get(fault).copied().unwrap_or(0), fault.as_str());
     }
+    for sign in Sign::ALL {
+        println!("  {:>9} x {}", sum.signs.get(sign).copied().unwrap_or(0), sign.as_str());
+    }
     let mut report = String::new();
     for (seed, outcome) in &sum.failed {
         tell(&mut report, *seed, outcome);
@@ -33,6 +37,9 @@ fn schedules_hold_the_laws() {
     assert!(sum.unjudged * 200 <= sum.runs, "too many histories cannot be judged");
     for fault in Fault::ALL {
         assert!(sum.counts.contains_key(fault), "{} never happened", fault.as_str());
+    }
+    for sign in Sign::ALL {
+        assert!(sum.signs.contains_key(sign), "{} never happened", sign.as_str());
     }
 }
 
@@ -61,7 +68,7 @@ fn tell(report: &mut String, seed: u64, outcome: &Outcome) {
     }
 }
 
-/// Tells one run line by line; with `SHRINK=1`, first makes it as small as can be.
+/// Tells one run line by line, with `MUTATION=name` as that mutation is tried; with `SHRINK=1`, first makes it as small as can be.
 fn replay(seed: u64) {
     let mut cuts: Cuts = std::env::var("CUTS").unwrap_or_default().parse().unwrap();
     if number("SHRINK").is_some() {
@@ -70,7 +77,11 @@ fn replay(seed: u64) {
         cuts = shrink(seed, law, &mut |plan| run(plan, false));
         println!("replay what is left with: make sim SEED={seed} CUTS={cuts}");
     }
-    let plan = Plan::new(seed, &cuts);
+    let mut plan = Plan::new(seed, &cuts);
+    let mutation = mutations::asked_for();
+    if let Some((_, sharpen)) = mutation {
+        sharpen(&mut plan);
+    }
     println!("{plan:#?}");
     if number("LOG").is_some() {
         let _ = tracing_subscriber::fmt()
@@ -79,7 +90,8 @@ fn replay(seed: u64) {
             .with_max_level(tracing::Level::DEBUG)
             .try_init();
     }
-    let outcome = run(plan, true);
+    let switches = mutation.map_or(&[][..], |((switches, _), _)| *switches);
+    let outcome = runtime::mutation::with(switches, || run(plan, true));
     for line in &outcome.lines {
         println!("{line}");
     }
