@@ -110,6 +110,7 @@ pub(crate) struct Shared {
     pub(crate) dooms: crate::unshipped::Dooms,
     pub(crate) troubles: crate::drain::Troubles,
     pub(crate) stats: crate::stats::FleetStats,
+    pub(crate) imports: crate::import::Imports,
     pub(crate) repairs: crate::upkeep::RepairStats,
     pub(crate) proofs: crate::upkeep::ProofStats,
     /// Something was doomed or given up.
@@ -141,6 +142,7 @@ impl Engine {
                 dooms: crate::unshipped::Dooms::default(),
                 troubles: crate::drain::Troubles::default(),
                 stats: crate::stats::FleetStats::default(),
+                imports: crate::import::Imports::default(),
                 repairs: crate::upkeep::RepairStats::default(),
                 proofs: crate::upkeep::ProofStats::default(),
                 reap: Bell::default(),

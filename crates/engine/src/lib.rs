@@ -18,6 +18,7 @@ mod get;
 mod hashers;
 mod health;
 mod held;
+mod import;
 mod intake;
 mod internal;
 mod lifecycle;
@@ -54,6 +55,7 @@ pub use digest::{checksum_of, md5_of};
 pub use drain::DrainedPage;
 pub use engine::{Engine, Occupancy, Parts, Place};
 pub use error::{BodyFault, EngineError};
+pub use import::{ImportCounts, ImportJob, ImportRun};
 pub use lifecycle::{Expired, ExpiryRule};
 pub use limits::{BackendLimits, FlushSettings, Grants, UsageOf};
 pub use newest::{Reserved, ShippedFile};
@@ -64,7 +66,7 @@ pub use reconcile::{Found, Reconciling};
 pub use repair::{RepairOptions, Repaired};
 pub use scrub::Scrubbed;
 pub use shipping::{Segment, Shelf, Snapshot};
-pub use stats::FleetCounts;
+pub use stats::{FleetCounts, ImportDecision};
 pub use upkeep::UpkeepCounts;
 pub use words::{
     Algorithm, Bucket, CompleteUpload, CopyObject, CopyPart, CreateUpload, DeleteObjects, Expected,

@@ -5,12 +5,13 @@
 use std::time::Duration;
 
 use backend::{BackendError, ErrorKind};
-use catalog::{BackendId, CatalogError, Doomed, Settled, SettledOutcome};
+use catalog::{BackendId, CatalogError, Doomed, Imported, Settled, SettledOutcome};
 use runtime::mutation;
 use types::{ReplicaPath, Timestamp};
 
 use crate::Place;
 use crate::engine::{Engine, Shared};
+use crate::import::stamp_of;
 use crate::unshipped::UNSHIPPED_RETRY;
 
 /// Replicas deleted on a backend in one step: what one request can delete.
@@ -63,7 +64,7 @@ impl Engine {
         if doomed.is_empty() {
             return Ok(Reaped::default());
         }
-        let settled = shared.delete_on(place, &doomed).await;
+        let settled = shared.delete_all(place, doomed).await?;
         let change = shared.ids.change();
         shared.repeat(|| shared.catalog.settle_doomed(change, settled.clone())).await?;
         let is_gone = |settled: &&Settled| matches!(settled.outcome, SettledOutcome::Gone);
@@ -145,6 +146,47 @@ impl Shared {
         self.catalog.let_go(self.boot, fates.clone()).await?;
         self.abandoned.told(&fates);
         Ok(true)
+    }
+
+    /// Deletes what we wrote, many at once; and one by one what was imported, as far as it still is what it was.
+    async fn delete_all(&self, place: &Place, doomed: Vec<Doomed>) -> Result<Vec<Settled>, CatalogError> {
+        let (mut own, mut imported) = (Vec::new(), Vec::new());
+        for replica in doomed {
+            let is_named_by_us = place.grammar.parse(replica.path.as_str()).is_some();
+            // A path of an older prefix is not of our grammar either.
+            let known = if is_named_by_us { None } else { self.catalog.import_of(replica.replica).await? };
+            match known {
+                Some(known) => imported.push((replica, known)),
+                None => own.push(replica),
+            }
+        }
+        let mut settled = if own.is_empty() { Vec::new() } else { self.delete_on(place, &own).await };
+        for (replica, known) in &imported {
+            settled.push(self.delete_imported(place, replica, known).await);
+        }
+        Ok(settled)
+    }
+
+    /// What lies at a path that we did not choose is deleted only while it is what was imported.
+    async fn delete_imported(&self, place: &Place, doomed: &Doomed, known: &Imported) -> Settled {
+        let now = self.steady.now();
+        let gone = || Settled { replica: doomed.replica, outcome: SettledOutcome::Gone };
+        let found = match place.maintenance.head(&doomed.path).await {
+            Ok(stat) => stat,
+            Err(error) if error.kind == ErrorKind::NotFound => return gone(),
+            Err(error) => return refused(doomed, &error, now),
+        };
+        let is_same = (found.size, stamp_of(&found).as_ref()) == (known.size, Some(&known.stamp));
+        if !is_same {
+            tracing::warn!(
+                backend.name = %place.name(),
+                path = %doomed.path,
+                "what was imported was replaced behind our back: what lies there now is not ours, and stays"
+            );
+            return gone();
+        }
+        let mut settled = self.delete_on(place, std::slice::from_ref(doomed)).await;
+        settled.pop().unwrap_or_else(|| failed(doomed, "the backend did not say what became of it", now))
     }
 
     async fn delete_on(&self, place: &Place, doomed: &[Doomed]) -> Vec<Settled> {

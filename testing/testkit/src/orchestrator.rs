@@ -66,6 +66,15 @@ impl Orchestrator {
         new
     }
 
+    /// The binary under test, for its other commands.
+    ///
+    /// # Panics
+    /// Where it is missing or old.
+    #[must_use]
+    pub fn program() -> PathBuf {
+        program::find()
+    }
+
     /// Ends it at once, as `kill -9` does, and starts it again on the same data, at another port.
     ///
     /// # Panics
