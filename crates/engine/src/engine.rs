@@ -7,7 +7,7 @@ use catalog::{BackendId, Catalog};
 use format::PathGrammar;
 use runtime::{Bell, Clock, Ids, mutation};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use types::{BackendName, BootId, Traffic};
+use types::{BackendName, BootId, Timestamp, Traffic};
 
 use crate::held::Abandoned;
 use crate::readers::Readers;
@@ -207,6 +207,11 @@ impl Shared {
         if blobs.iter().any(is_short) {
             self.short.ring();
         }
+    }
+
+    /// Now, by the clock that does not jump: for what is put off, and for what has to be old enough.
+    pub(crate) fn now_lasting(&self) -> Timestamp {
+        if mutation::is_on("work.steady") { self.clock.now() } else { self.steady.now() }
     }
 
     pub(crate) fn place(&self, id: BackendId) -> Option<(usize, &Place)> {

@@ -11,6 +11,7 @@ use catalog::{
     BackendId, CommitMove, Held as HeldReplica, MoveSource, Retire, Retired, Target, WriteOutcome,
 };
 use futures::StreamExt;
+use runtime::mutation;
 use types::{BlobId, ByteRange};
 
 use crate::EngineError;
@@ -51,8 +52,11 @@ impl Shared {
         order: &[usize],
     ) -> Result<Made, EngineError> {
         // Registered before it is located: what it is made of is not deleted meanwhile.
-        let guard = self.readers.enter(self.catalog.horizon());
+        let mut guard = self.readers.enter(self.catalog.horizon());
         let Some(source) = self.catalog.move_source(blob).await? else { return Ok(Made::Gone) };
+        if mutation::is_on("move.reads-first") {
+            guard = self.readers.enter(self.catalog.horizon());
+        }
         let size = source.piece.blob_size;
         let _budget = self.take_budget(size.min(self.settings.window_bytes)).await?;
         let mut held = Held::new(self);
@@ -170,7 +174,7 @@ impl Shared {
         let started = runtime::instant_now();
         let answer = place.maintenance.put(&target.path, body, PutOptions { metadata }).await;
         let answer = answer.and_then(|receipt| {
-            if taken.load(Relaxed) == source.piece.blob_size {
+            if taken.load(Relaxed) == source.piece.blob_size || mutation::is_on("move.took-all") {
                 return Ok(receipt);
             }
             let why = "was answered before it had all bytes";

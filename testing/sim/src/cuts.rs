@@ -25,6 +25,12 @@ pub enum Cut {
     Event(usize),
     /// The shuffling of tasks.
     Shuffle,
+    /// Repair, trimming and scrubbing.
+    Upkeep,
+    /// Objects that expire.
+    Expiry,
+    /// Something that an operator asks for.
+    Order(usize),
 }
 
 impl Cuts {
@@ -46,10 +52,14 @@ impl Cuts {
                 Cut::Crash(crash) => plan.crashes[*crash].after_points = u64::MAX,
                 Cut::Event(event) => plan.events[*event].at_ms = u64::MAX,
                 Cut::Shuffle => plan.shuffle = 0,
+                Cut::Upkeep => plan.workers.upkeep = None,
+                Cut::Expiry => plan.workers.expiry = None,
+                Cut::Order(order) => plan.workers.orders[*order].at_ms = u64::MAX,
             }
         }
         plan.crashes.retain(|crash| crash.after_points < u64::MAX && !self.has(Fault::Crash));
         plan.events.retain(|event| event.at_ms < u64::MAX && !self.has(event.fault));
+        plan.workers.orders.retain(|order| order.at_ms < u64::MAX);
         plan.clients = kept.into_iter().map(|ops| ops.into_iter().flatten().collect()).collect();
     }
 
@@ -104,6 +114,9 @@ impl fmt::Display for Cuts {
                 Cut::Crash(crash) => write!(f, "crash:{crash}"),
                 Cut::Event(event) => write!(f, "event:{event}"),
                 Cut::Shuffle => write!(f, "shuffle:all"),
+                Cut::Upkeep => write!(f, "upkeep:all"),
+                Cut::Expiry => write!(f, "expiry:all"),
+                Cut::Order(order) => write!(f, "order:{order}"),
             }?;
         }
         Ok(())
@@ -134,6 +147,9 @@ fn parse(text: &str) -> Option<Cut> {
         "crash" => Cut::Crash(value.parse().ok()?),
         "event" => Cut::Event(value.parse().ok()?),
         "shuffle" => Cut::Shuffle,
+        "upkeep" => Cut::Upkeep,
+        "expiry" => Cut::Expiry,
+        "order" => Cut::Order(value.parse().ok()?),
         _ => return None,
     })
 }
@@ -144,7 +160,7 @@ mod tests {
 
     #[test]
     fn cuts_are_read_as_they_are_written() {
-        let text = "client:1,op:0.3,fault:rot,crash:0,event:2,shuffle:all";
+        let text = "client:1,op:0.3,fault:rot,crash:0,event:2,shuffle:all,upkeep:all,expiry:all,order:1";
         assert_eq!(text.parse::<Cuts>().unwrap().to_string(), text);
         assert!("client:x".parse::<Cuts>().is_err());
     }

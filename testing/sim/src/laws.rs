@@ -35,6 +35,16 @@ pub enum Law {
     Suspicion,
     /// The catalog's books are right.
     Books,
+    /// Every blob has as many sound replicas as it should, some time after the last fault.
+    Restored,
+    /// What drains takes nothing new and becomes empty.
+    Emptied,
+    /// What no row names is charged, kept, and never visible.
+    Strays,
+    /// Objects expire when they are old enough, and not before.
+    Expiry,
+    /// While the brake holds, nothing is deleted.
+    Brake,
 }
 
 /// A law that was broken.
@@ -54,13 +64,13 @@ pub(crate) async fn judge_quiet(world: &World, catalog: &dyn Catalog, providers:
     let rows = catalog.replicas(None, u32::MAX).await.unwrap();
     for (index, provider) in providers.iter().enumerate() {
         let of_this = rows.iter().filter(|row| row.backend.0 == provider.number());
-        judge_ledger(world, provider, of_this.collect());
+        judge_ledger(world, provider, index, of_this.collect());
         judge_charge(world, catalog, provider, index).await;
     }
 }
 
 /// The rows of a backend are what lies there.
-fn judge_ledger(world: &World, provider: &Provider, rows: Vec<&ReplicaRow>) {
+fn judge_ledger(world: &World, provider: &Provider, index: usize, rows: Vec<&ReplicaRow>) {
     let name = provider.name_text();
     let stored = provider.stored();
     let mut named = BTreeSet::new();
@@ -77,12 +87,22 @@ fn judge_ledger(world: &World, provider: &Provider, rows: Vec<&ReplicaRow>) {
                 format!("replica {} at {} on {name} is suspect for no reason", row.replica, row.path),
             ),
             ReplicaState::Live | ReplicaState::Suspect => {}
+            ReplicaState::Quarantined if there && world.asked.is_stray(index, row.path.as_str()) => {}
+            ReplicaState::Quarantined => world.violate(
+                Law::Strays,
+                format!("{} on {name} is in quarantine, and it is no stray or not there", row.path),
+            ),
             // Where deletes free nothing, a doomed replica stays charged until the operator acts.
             ReplicaState::Doomed if provider.hides() => {}
             state => world.violate(
                 Law::Settled,
                 format!("replica {} at {} on {name} is {state:?} for ever", row.replica, row.path),
             ),
+        }
+    }
+    for (at, path) in world.asked.strays().into_iter().filter(|(at, _)| *at == index) {
+        if !stored.contains_key(&path) {
+            world.violate(Law::Strays, format!("{path} on backend {at} was no operator's to delete"));
         }
     }
     for path in stored.keys().filter(|path| !path.starts_with(".s3-orchestrator/")) {

@@ -1,4 +1,4 @@
-//! The simulation: the product's engine, reaper and catalog in a world that a seed decides.
+//! The simulation: the product's engine, workers and catalog in a world that a seed decides.
 //!
 //! A [`Plan`] is drawn from a seed: backends and how badly they behave, what clients do, when the process is
 //! killed. A [`Simulation`] carries it out on one thread, with a paused clock, every task held up at random at the
@@ -12,20 +12,27 @@
 mod body;
 mod client;
 mod cuts;
+mod deed;
+mod expiring;
 mod fault;
 pub mod history;
 mod laws;
+mod operator;
 mod plan;
 mod process;
 mod provider;
+mod restored;
 mod shrink;
 mod simulation;
 mod upload;
+mod workers;
 mod world;
 
 pub use cuts::{Cut, Cuts};
+pub use deed::Deed;
 pub use fault::Fault;
 pub use laws::{Law, Violation};
 pub use plan::{Ask, BackendPlan, Crash, Event, Op, PartPlan, Plan, UploadEnd, Verb, Window};
 pub use shrink::shrink;
 pub use simulation::{Outcome, Simulation};
+pub use workers::{Command, ExpiryPlan, Order, UpkeepPlan, WorkersPlan};

@@ -6,6 +6,7 @@ use runtime::Chance;
 
 use crate::Fault;
 use crate::cuts::Cuts;
+use crate::workers::WorkersPlan;
 
 /// What happens in one run.
 #[derive(Debug, Clone)]
@@ -38,6 +39,8 @@ pub struct Plan {
     pub catalog_refuses: u64,
     /// How strongly tasks are shuffled: in how many of a hundred points one is held up.
     pub shuffle: u64,
+    /// What workers do beside the reapers.
+    pub workers: WorkersPlan,
 }
 
 /// One backend.
@@ -230,6 +233,7 @@ impl Plan {
             && self.events.is_empty()
             && self.catalog_loses == 0
             && self.catalog_refuses == 0
+            && self.workers.orders.is_empty()
     }
 }
 
@@ -247,9 +251,17 @@ impl Draw {
         let window_bytes = *self.pick(&[2048, 4096, 16_384]);
         let keys = u8::try_from(1 + self.below(4)).expect("at most four");
         let clients = 2 + self.below(4);
-        let backends = (0..number).map(|_| self.backend(calm)).collect();
+        let mut backends: Vec<_> = (0..number).map(|_| self.backend(calm)).collect();
         let clients: Vec<Vec<Op>> = (0..clients).map(|_| self.client(keys)).collect();
-        let (crashes, events) = if calm { (Vec::new(), Vec::new()) } else { (self.crashes(), self.events()) };
+        let (mut crashes, mut events) =
+            if calm { (Vec::new(), Vec::new()) } else { (self.crashes(), self.events()) };
+        // From a chance of its own: what the others draw stays as it is.
+        let workers = WorkersPlan::draw(&Chance::seeded(seed ^ 0x0_0e4b), calm, &mut backends);
+        if workers.expiry.is_some() {
+            // How old an object is can be said only where clocks are right.
+            crashes.iter_mut().for_each(|crash: &mut Crash| crash.skew_ms = 0);
+            events.retain(|event: &Event| event.fault != Fault::ClockJump);
+        }
         Plan {
             seed,
             backends,
@@ -265,6 +277,7 @@ impl Draw {
             catalog_loses: if calm || !self.one_in(3) { 0 } else { 5 + self.below(60) },
             catalog_refuses: if calm || !self.one_in(6) { 0 } else { 5 + self.below(60) },
             shuffle: *self.pick(&[10, 40, 70]),
+            workers,
         }
     }
 

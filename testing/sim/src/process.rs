@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use backend::{Backend, Retry, RetryOptions, Timeout, TimeoutOptions};
 use catalog::sqlite::{MemoryFile, Options, Sqlite};
-use catalog::{BackendSpec, Catalog, Deployment};
+use catalog::{BackendSpec, Brake, Catalog, Deployment, Ledger};
 use engine::{Bucket, Engine, Parts, Place, Settings, Strategy};
 use format::PathGrammar;
 use futures::FutureExt;
@@ -17,12 +17,12 @@ use runtime::{Chance, Clock, Ids, Shutdown, Supervisor, Task};
 use tokio::sync::oneshot;
 use types::{BucketName, Timestamp};
 
-use crate::Law;
 use crate::provider::{Provider, SimBackend};
 use crate::world::{World, locked};
+use crate::{Deed, Law};
 
 /// When the simulated time begins.
-const EPOCH_MS: u64 = 1_760_000_000_000;
+pub(crate) const EPOCH_MS: u64 = 1_760_000_000_000;
 
 /// A running process.
 pub(crate) struct Process {
@@ -34,6 +34,7 @@ pub(crate) struct Process {
     requests: Mutex<BTreeMap<u64, Task<()>>>,
     next: AtomicU64,
     workers: Mutex<Option<Supervisor>>,
+    tallied: Mutex<BTreeMap<Deed, u64>>,
 }
 
 /// Nobody answered: the process is not there, or went away.
@@ -78,12 +79,18 @@ impl Process {
         });
         let mut supervisor = Supervisor::new(clock.clone(), chance, Shutdown::new());
         workers::start(&mut supervisor, &engine);
+        let bucket = Bucket { id: buckets[0], name };
+        world.plan.workers.start(&mut supervisor, &engine, &bucket, providers);
+        if let Some(brake) = world.plan.workers.brake() {
+            until_answered(|| catalog.set_brake(brake)).await;
+        }
         Self {
             world: Arc::clone(world),
             engine,
             catalog,
             clock,
-            bucket: Bucket { id: buckets[0], name },
+            bucket,
+            tallied: Mutex::default(),
             requests: Mutex::default(),
             next: AtomicU64::new(0),
             workers: Mutex::new(Some(supervisor)),
@@ -112,8 +119,37 @@ impl Process {
         answer.await.map_err(|_| Broken)
     }
 
+    /// All rows of the ledger.
+    pub(crate) async fn catalog_rows(&self) -> Result<Vec<catalog::ReplicaRow>, catalog::CatalogError> {
+        self.catalog.replicas(None, u32::MAX).await
+    }
+
+    /// Writes down what its workers did since the last time.
+    pub(crate) fn tally(&self) {
+        let (upkeep, fleet) = (self.engine.upkeep(), self.engine.fleet_counts());
+        let now = [
+            (Deed::Repaired, upkeep.made - upkeep.stood_in),
+            (Deed::StoodIn, upkeep.stood_in),
+            (Deed::RepairPutOff, upkeep.failed),
+            (Deed::Trimmed, upkeep.trimmed),
+            (Deed::Scrubbed, upkeep.scrubbed),
+            (Deed::ScrubFound, upkeep.scrub_errors),
+            (Deed::Drained, fleet.drain_moved),
+            (Deed::Rebalanced, fleet.rebalance_moved),
+            (Deed::StrayQuarantined, fleet.strays),
+            (Deed::VanishedFound, fleet.vanished),
+            (Deed::Expired, fleet.expired),
+        ];
+        let mut tallied = locked(&self.tallied);
+        for (deed, times) in now {
+            let before = tallied.insert(deed, times).unwrap_or(0);
+            self.world.did(deed, times - before);
+        }
+    }
+
     /// Ends everything where it stands.
     pub(crate) fn kill(&self) {
+        self.tally();
         let requests = std::mem::take(&mut *locked(&self.requests));
         let workers = locked(&self.workers).take();
         drop((requests, workers));

@@ -44,6 +44,7 @@ struct Store {
     before: Vec<Entry>,
     arriving: u64,
     versions_seen: bool,
+    deletes: u64,
 }
 
 impl Provider {
@@ -110,6 +111,26 @@ impl Provider {
         locked(&self.store).objects.insert(path.to_owned(), Bytes::new());
     }
 
+    /// Puts what looks like one of ours and is on the bill.
+    pub(crate) fn stray(&self, path: &str, bytes: Bytes) {
+        let bill = self.bill(&bytes);
+        let mut store = locked(&self.store);
+        store.objects.insert(path.to_owned(), bytes);
+        store.billed += bill;
+    }
+
+    /// How many deletes were carried out.
+    pub(crate) fn deletes(&self) -> u64 {
+        locked(&self.store).deletes
+    }
+
+    /// Whether it has been away for so long.
+    pub(crate) fn is_gone(&self, long_ms: u64) -> bool {
+        let now = self.world.now_ms();
+        let long = |window: &crate::Window| (window.from_ms + long_ms..window.until_ms).contains(&now);
+        !self.world.is_calm() && self.plan.windows.iter().any(long)
+    }
+
     /// Changes a bit of what lies at a path, or loses it.
     pub(crate) fn harm(&self, path: &str, fault: Fault, at: u64) {
         let mut store = locked(&self.store);
@@ -171,6 +192,7 @@ impl Provider {
     fn remove(&self, path: &str) {
         let mut store = locked(&self.store);
         store.before = listing(&store);
+        store.deletes += 1;
         let removed = store.objects.remove(path);
         store.deleted.insert(path.to_owned());
         match removed {
@@ -545,6 +567,7 @@ impl Backend for SimBackend {
     async fn head(&self, path: &ReplicaPath) -> Result<Stat, BackendError> {
         self.arrive("head", &[]).await?;
         if self.provider.away().is_some() {
+            self.provider.is_back_soon(path);
             return Err(self.error("head", ErrorKind::NotFound, "nothing is mounted there"));
         }
         let bytes = self.find("head", path)?;

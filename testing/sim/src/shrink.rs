@@ -21,7 +21,12 @@ pub fn shrink(seed: u64, law: Law, run: &mut dyn FnMut(Plan) -> Outcome) -> Cuts
     for event in 0..whole.events.len() {
         shrinking.try_cut(vec![Cut::Event(event)]);
     }
-    shrinking.try_cut(vec![Cut::Shuffle]);
+    for order in 0..whole.workers.orders.len() {
+        shrinking.try_cut(vec![Cut::Order(order)]);
+    }
+    for cut in [Cut::Shuffle, Cut::Expiry, Cut::Upkeep] {
+        shrinking.try_cut(vec![cut]);
+    }
     for (client, ops) in whole.clients.iter().enumerate() {
         shrinking.halve(client, (0..ops.len()).collect());
     }

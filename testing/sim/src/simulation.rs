@@ -21,7 +21,7 @@ use crate::laws::{self, Law, Violation};
 use crate::process::Process;
 use crate::provider::Provider;
 use crate::world::{World, locked};
-use crate::{Event, Fault, Plan};
+use crate::{Deed, Event, Fault, Plan, expiring, operator, restored};
 
 /// No client takes longer than this for all that it does.
 const CLIENTS_END_WITHIN: Duration = Duration::from_secs(3 * 3600);
@@ -42,6 +42,8 @@ pub struct Outcome {
     pub violations: Vec<Violation>,
     /// How often each fault really happened.
     pub counts: BTreeMap<Fault, u64>,
+    /// What workers and an operator did, and how often.
+    pub deeds: BTreeMap<Deed, u64>,
     /// Everything that happened, where it was asked for.
     pub lines: Vec<String>,
     /// Calls of clients that are in the history.
@@ -121,6 +123,11 @@ impl Simulation {
         let site = Site(Arc::clone(&ground));
         let keeper = runtime::spawn(keep_alive(Arc::clone(&ground)));
         let events = runtime::spawn(events(Arc::clone(&ground)));
+        let operator = runtime::spawn(operator::operate(site.clone(), ground.providers.clone()));
+        let expiring = world.plan.workers.expiry.iter().flat_map(|plan| {
+            let write = |number| runtime::spawn(expiring::write(site.clone(), plan.clone(), number));
+            (0..plan.pauses_ms.len()).map(write).collect::<Vec<_>>()
+        });
         let clients: Vec<Task<()>> = world
             .plan
             .clients
@@ -131,12 +138,14 @@ impl Simulation {
                 let ops = ops.clone();
                 runtime::spawn(async move { client.run(ops).await })
             })
+            .chain(expiring)
             .collect();
         let all = futures::future::join_all(clients);
         if runtime::timeout(CLIENTS_END_WITHIN, all).await.is_err() {
             world.violate(Law::Answered, "a client is still waiting for an answer after hours");
         }
-        drop(events);
+        runtime::sleep(Duration::from_millis(world.plan.workers.linger_ms)).await;
+        drop((events, operator));
         world.calm_down();
         // Who was killed at the very end is replaced too.
         runtime::sleep(Duration::from_secs(10)).await;
@@ -166,6 +175,7 @@ fn outcome(world: &World) -> Outcome {
         hash,
         violations: world.violations(),
         counts: world.counts(),
+        deeds: world.deeds(),
         lines,
         calls: records.len(),
         unjudged,
@@ -248,9 +258,20 @@ async fn events(ground: Arc<Ground>) {
 
 /// Harms one replica of a blob that has another one.
 async fn harm(ground: &Ground, process: &Process, fault: Fault, seed: u64) {
+    if ground.world.plan.workers.drains() && ground.providers.len() <= ground.world.plan.factor as usize {
+        // What is left then is not read before it counts.
+        return;
+    }
     let Ok(rows) = process.catalog.replicas(None, u32::MAX).await else { return };
     let intact = laws::intact_replicas(&rows, &ground.providers);
-    let spare: Vec<_> = intact.into_values().filter(|replicas| replicas.len() > 1).collect();
+    // Of what has too many replicas some go unread: one that is harmed has to leave as many as are kept.
+    let live = |blob: &types::BlobId| {
+        rows.iter().filter(|row| row.blob == *blob && row.state == ReplicaState::Live).count()
+    };
+    let is_spare = |(blob, replicas): &(types::BlobId, Vec<(usize, String)>)| {
+        replicas.len() > 1 && live(blob) <= ground.world.plan.factor as usize
+    };
+    let spare: Vec<_> = intact.into_iter().filter(is_spare).map(|(_, replicas)| replicas).collect();
     let chance = Chance::seeded(seed);
     if spare.is_empty() {
         return;
@@ -267,12 +288,16 @@ async fn judge(ground: &Ground, site: &Site) {
         world.violate(Law::Answered, "no process runs in the end");
         return;
     };
+    if !world.plan.workers.is_empty() {
+        wait_until_quiet(ground, &process).await;
+        restored::judge(site, &ground.providers, process.bucket.id).await;
+    }
     wait_until_quiet(ground, &process).await;
     let reader = Client::new(site.clone(), world.plan.clients.len());
     reader.read_all_in_the_end().await;
     replicas_are_alike(ground, &process).await;
     laws::judge_quiet(world, &*process.catalog, &ground.providers).await;
-    judge_memory(world, &process.engine);
+    judge_memory(world, &process.engine).await;
 }
 
 async fn wait_until_quiet(ground: &Ground, process: &Process) {
@@ -310,7 +335,7 @@ async fn replicas_are_alike(ground: &Ground, process: &Process) {
 }
 
 /// What was in memory at most, and what is left there.
-fn judge_memory(world: &World, engine: &Engine) {
+async fn judge_memory(world: &World, engine: &Engine) {
     let plan = &world.plan;
     let budget = plan.budget_bytes.max(plan.window_bytes);
     // Each client may have one chunk on its way that no window has taken yet.
@@ -324,8 +349,17 @@ fn judge_memory(world: &World, engine: &Engine) {
     if held > 0 {
         world.violate(Law::Bounded, format!("{held} bytes of bodies are in memory and nobody sends any"));
     }
-    let left = engine.occupancy();
-    if left.budget_bytes_taken > 0 || left.readers > 0 || left.abandoned > 0 {
+    let mut left = engine.occupancy();
+    let is_idle =
+        |left: &engine::Occupancy| left.budget_bytes_taken == 0 && left.readers == 0 && left.abandoned == 0;
+    for _ in 0..60 {
+        // A worker may be proving something right now.
+        if !is_idle(&left) {
+            runtime::sleep(Duration::from_secs(1)).await;
+            left = engine.occupancy();
+        }
+    }
+    if !is_idle(&left) {
         world.violate(Law::Bounded, format!("with nothing to do, this is left over: {left:?}"));
     }
 }

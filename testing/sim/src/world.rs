@@ -14,7 +14,8 @@ use types::ETag;
 
 use crate::body::Ledger;
 use crate::history::Record;
-use crate::{Crash, Fault, Law, Plan, Violation};
+use crate::operator::Asked;
+use crate::{Crash, Deed, Fault, Law, Plan, Violation};
 
 /// Await points in one run, above which something runs in circles.
 const POINTS_MAX: u64 = 1_000_000;
@@ -36,6 +37,9 @@ pub(crate) struct World {
     /// Nothing goes wrong any more, and nobody is held up.
     calm: AtomicBool,
     counts: Mutex<BTreeMap<Fault, u64>>,
+    deeds: Mutex<BTreeMap<Deed, u64>>,
+    /// What an operator asked for.
+    pub(crate) asked: Asked,
     violations: Mutex<Vec<Violation>>,
     trace: Mutex<Trace>,
     /// What bears an entity tag. Bodies differ, so a tag tells the bytes.
@@ -73,6 +77,8 @@ impl World {
             kill: Notify::new(),
             calm: AtomicBool::new(false),
             counts: Mutex::default(),
+            deeds: Mutex::default(),
+            asked: Asked::default(),
             violations: Mutex::default(),
             trace: Mutex::new(Trace { hash: 0xcbf2_9ce4_8422_2325, lines: verbose.then(Vec::new) }),
             contents: Mutex::default(),
@@ -167,6 +173,17 @@ impl World {
 
     pub(crate) fn counts(&self) -> BTreeMap<Fault, u64> {
         locked(&self.counts).clone()
+    }
+
+    /// Workers or an operator did so much.
+    pub(crate) fn did(&self, deed: Deed, times: u64) {
+        if times > 0 {
+            *locked(&self.deeds).entry(deed).or_default() += times;
+        }
+    }
+
+    pub(crate) fn deeds(&self) -> BTreeMap<Deed, u64> {
+        locked(&self.deeds).clone()
     }
 
     /// A law was broken.

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use sim::{Cuts, Fault, Outcome, Plan, shrink};
+use sim::{Cuts, Deed, Fault, Outcome, Plan, shrink};
 
 use crate::running::{run, run_all};
 
@@ -25,6 +25,9 @@ fn schedules_hold_the_laws() {
     for fault in Fault::ALL {
         println!("  {:>9} x {}", sum.counts.get(fault).copied().unwrap_or(0), fault.as_str());
     }
+    for deed in Deed::ALL {
+        println!("  {:>9} x {}", sum.deeds.get(deed).copied().unwrap_or(0), deed.as_str());
+    }
     let mut report = String::new();
     for (seed, outcome) in &sum.failed {
         tell(&mut report, *seed, outcome);
@@ -33,6 +36,9 @@ fn schedules_hold_the_laws() {
     assert!(sum.unjudged * 200 <= sum.runs, "too many histories cannot be judged");
     for fault in Fault::ALL {
         assert!(sum.counts.contains_key(fault), "{} never happened", fault.as_str());
+    }
+    for deed in Deed::ALL {
+        assert!(sum.deeds.contains_key(deed), "{} never happened", deed.as_str());
     }
 }
 
