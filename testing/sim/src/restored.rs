@@ -10,7 +10,7 @@ use types::BlobId;
 use crate::provider::Provider;
 use crate::simulation::Site;
 use crate::world::World;
-use crate::{Deed, Law, expiring, operator};
+use crate::{Deed, Law, Plan, expiring, operator};
 
 /// Within this time after the last fault everything is as it should be: the longest wait before a repair is tried
 /// again, several times.
@@ -24,20 +24,20 @@ pub(crate) async fn judge(site: &Site, providers: &[Arc<Provider>], bucket: cata
     operator::judge_drains(site, providers).await;
     judge_brake(site, providers).await;
     reconcile_all(site, providers).await;
+    let within = RESTORED_WITHIN + clock_errors(&world.plan);
     let waited = runtime::instant_now();
     let mut pause = Duration::from_secs(1);
     let left = loop {
         let process = operator::process_of(site).await;
         let left = unfinished(world, &*process.catalog, providers, bucket).await;
-        if left.is_empty() || waited.elapsed() > RESTORED_WITHIN {
+        if left.is_empty() || waited.elapsed() > within {
             break left;
         }
         runtime::sleep(pause).await;
         pause = (pause * 2).min(Duration::from_secs(60));
     };
     for (law, what) in left {
-        world
-            .violate(law, format!("{what}, {} minutes after the last fault", RESTORED_WITHIN.as_secs() / 60));
+        world.violate(law, format!("{what}, {} minutes after the last fault", within.as_secs() / 60));
     }
     operator::judge_drains(site, providers).await;
     let rows = operator::process_of(site).await.catalog_rows().await.expect("the catalog answers");
@@ -50,6 +50,13 @@ pub(crate) async fn judge(site: &Site, providers: &[Arc<Provider>], bucket: cata
         .enumerate()
         .filter(|(index, provider)| world.asked.is_draining(*index) && is_empty(provider.number()));
     world.did(Deed::DrainEnded, ended.count() as u64);
+}
+
+/// How long a process may hold what another one wrote for something of the future, as far as both were started with a
+/// clock that was wrong.
+fn clock_errors(plan: &Plan) -> Duration {
+    let errors = plan.crashes.iter().map(|crash| crash.skew_ms.unsigned_abs());
+    Duration::from_millis(errors.max().unwrap_or(0) * 2)
 }
 
 /// While the brake holds nothing is deleted, and it holds when more expired than was allowed.
