@@ -19,6 +19,7 @@ use crate::engine::Shared;
 use crate::get::Reading;
 use crate::held::Held;
 use crate::limits::Shut;
+use crate::liveness::lapsed;
 
 /// What became of making a replica.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -167,6 +168,9 @@ impl Shared {
             chunk.map_err(|error| BodyError(error.to_string()))
         });
         let body = Body { length: source.piece.blob_size, stream: Box::pin(stream) };
+        if !self.lease.holds() {
+            return Err(EngineError::Unavailable(lapsed(place.name()).to_string()));
+        }
         if let Some(progress) = held.progress(target.replica) {
             progress.start();
             progress.release();

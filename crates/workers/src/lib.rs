@@ -8,6 +8,7 @@
 mod drain;
 mod factor;
 mod fleet;
+mod heart;
 mod lifecycle;
 mod observer;
 mod quarantine;
@@ -31,6 +32,7 @@ use catalog::BackendId;
 pub use drain::Drain;
 pub use factor::Factor;
 pub use fleet::{FleetOptions, start_fleet};
+pub use heart::{Heart, HeartOptions};
 pub use lifecycle::Lifecycle;
 pub use observer::{Observer, RunStatus, Work};
 pub use quarantine::Quarantine;
@@ -43,7 +45,7 @@ pub use repair::Repair;
 pub use scrub::{Scrub, ScrubOptions};
 pub use shipper::Shipper;
 pub use stand_in::StandIn;
-pub use table::{Upkeep, start, start_shipper, start_upkeep};
+pub use table::{Upkeep, start, start_heart, start_shipper, start_upkeep};
 pub use trim::Trim;
 pub use uploads::Uploads;
 

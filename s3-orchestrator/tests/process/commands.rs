@@ -2,7 +2,7 @@
 
 use crate::support::{config, run, text};
 
-const GUIDE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../crates/config/tests/fixtures/guide.yaml");
+const GUIDE: &str = "../crates/config/tests/fixtures/guide.yaml";
 
 #[tokio::test]
 async fn n143_an_unknown_command_does_not_start_a_server() {

@@ -28,7 +28,7 @@ impl Client {
     /// The script `clients/NAME`, run by a program, in a bucket.
     #[must_use]
     pub fn new(bucket: &'static str, program: impl Into<OsString>, script: &str) -> Self {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients").join(script);
+        let script = testkit::workspace().join("testing/e2e/clients").join(script);
         Self { bucket, command: vec![program.into(), script.into()], environment: Vec::new() }
     }
 

@@ -13,6 +13,7 @@ mod body;
 mod client;
 mod cuts;
 mod deed;
+mod driver;
 mod expiring;
 mod fault;
 pub mod history;

@@ -17,7 +17,8 @@ use runtime::{Chance, Clock, Ids, Shutdown, Supervisor, Task};
 use tokio::sync::oneshot;
 use types::{BucketName, Timestamp};
 
-use crate::provider::{Provider, SimBackend};
+use crate::driver::SimBackend;
+use crate::provider::Provider;
 use crate::world::{World, locked};
 use crate::{Deed, Law};
 

@@ -4,46 +4,38 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use async_trait::async_trait;
-use backend::{
-    Backend, BackendError, Body, ByteStream, Deleted, Download, Entry, ErrorKind, ListPage, Profile,
-    PutOptions, PutReceipt, Stat,
-};
+use backend::Entry;
 use bytes::Bytes;
-use futures::{StreamExt, stream};
-use types::{BackendName, ByteRange, ReplicaPath};
+use types::{BackendName, ReplicaPath};
 
 use crate::world::{World, locked};
 use crate::{BackendPlan, Fault, Law};
 
-/// Bytes in one chunk of a download.
-const CHUNK_BYTES: usize = 1_900;
-
 /// What a provider is, whoever speaks to it.
 pub(crate) struct Provider {
-    world: Arc<World>,
+    pub(crate) world: Arc<World>,
     name: BackendName,
     number: Mutex<i64>,
-    plan: BackendPlan,
-    store: Mutex<Store>,
+    pub(crate) plan: BackendPlan,
+    pub(crate) store: Mutex<Store>,
 }
 
 #[derive(Default)]
-struct Store {
-    objects: BTreeMap<String, Bytes>,
+pub(crate) struct Store {
+    pub(crate) objects: BTreeMap<String, Bytes>,
     billed: u64,
     /// Paths whose put has begun.
-    begun: BTreeSet<String>,
+    pub(crate) begun: BTreeSet<String>,
     /// Paths that were deleted, and nothing came there since.
-    deleted: BTreeSet<String>,
+    pub(crate) deleted: BTreeSet<String>,
     /// Paths whose bytes were changed or lost.
     harmed: BTreeMap<String, u64>,
     /// Paths whose readers were given wrong bytes or told a lie.
-    doubtful: BTreeSet<String>,
+    pub(crate) doubtful: BTreeSet<String>,
     /// What a stale listing shows.
-    before: Vec<Entry>,
+    pub(crate) before: Vec<Entry>,
     arriving: u64,
-    versions_seen: bool,
+    pub(crate) versions_seen: bool,
     deletes: u64,
 }
 
@@ -157,7 +149,7 @@ impl Provider {
     }
 
     /// The bytes are there from now on.
-    fn store(&self, path: &str, bytes: Bytes) {
+    pub(crate) fn store(&self, path: &str, bytes: Bytes) {
         let bill = self.bill(&bytes);
         let mut store = locked(&self.store);
         store.deleted.remove(path);
@@ -176,7 +168,7 @@ impl Provider {
     }
 
     /// The bytes will be there within the bound.
-    fn store_late(self: &Arc<Self>, path: String, bytes: Bytes) {
+    pub(crate) fn store_late(self: &Arc<Self>, path: String, bytes: Bytes) {
         let wait = 1 + self.world.chance.below(self.plan.late_ms.saturating_sub(2).max(1));
         locked(&self.store).arriving += 1;
         self.world.event(format_args!("{} gets {path} in {wait} ms", self.name));
@@ -189,7 +181,7 @@ impl Provider {
         runtime::spawn(arrive).detach();
     }
 
-    fn remove(&self, path: &str) {
+    pub(crate) fn remove(&self, path: &str) {
         let mut store = locked(&self.store);
         store.before = listing(&store);
         store.deletes += 1;
@@ -207,7 +199,7 @@ impl Provider {
     }
 
     /// Whether it is away now.
-    fn away(&self) -> Option<Fault> {
+    pub(crate) fn away(&self) -> Option<Fault> {
         let now = self.world.now_ms();
         let away = |window: &&crate::Window| (window.from_ms..window.until_ms).contains(&now);
         let window = self.plan.windows.iter().find(away).filter(|_| !self.world.is_calm())?;
@@ -217,7 +209,7 @@ impl Provider {
 
     /// Who finds nothing just before the disk is mounted again may find the marker afterwards, and draw the wrong
     /// conclusion. It costs a repair.
-    fn is_back_soon(&self, path: &ReplicaPath) {
+    pub(crate) fn is_back_soon(&self, path: &ReplicaPath) {
         let now = self.world.now_ms();
         let soon = |window: &crate::Window| {
             (window.from_ms..window.until_ms).contains(&now) && window.until_ms < now + 6_000
@@ -228,7 +220,7 @@ impl Provider {
     }
 
     /// What befalls a request, of these.
-    fn draw(&self, kinds: &[Fault]) -> Option<Fault> {
+    pub(crate) fn draw(&self, kinds: &[Fault]) -> Option<Fault> {
         if self.world.is_calm() {
             return None;
         }
@@ -239,390 +231,9 @@ impl Provider {
     }
 }
 
-fn listing(store: &Store) -> Vec<Entry> {
+pub(crate) fn listing(store: &Store) -> Vec<Entry> {
     let entry = |(path, bytes): (&String, &Bytes)| {
         Some(Entry { path: ReplicaPath::parse(path).ok()?, size: bytes.len() as u64 })
     };
     store.objects.iter().filter_map(entry).collect()
-}
-
-/// The way to a provider that one process has.
-pub(crate) struct SimBackend {
-    provider: Arc<Provider>,
-}
-
-const ANY: [Fault; 4] = [Fault::Slow, Fault::Refused, Fault::Throttled, Fault::Stalled];
-
-impl SimBackend {
-    pub(crate) fn new(provider: &Arc<Provider>) -> Self {
-        Self { provider: Arc::clone(provider) }
-    }
-
-    fn error(&self, operation: &'static str, kind: ErrorKind, message: &str) -> BackendError {
-        BackendError::new(&self.provider.name, operation, kind, message)
-    }
-
-    fn world(&self) -> &World {
-        &self.provider.world
-    }
-
-    /// What may befall any request before it has an effect.
-    async fn arrive(&self, operation: &'static str, kinds: &[Fault]) -> Result<Option<Fault>, BackendError> {
-        runtime::simulation::point("backend.request").await;
-        if self.provider.away() == Some(Fault::Gone) {
-            return Err(self.error(operation, ErrorKind::Unavailable, "nothing reaches it"));
-        }
-        let Some(fault) = self.provider.draw(&ANY).or_else(|| self.provider.draw(kinds)) else {
-            return Ok(None);
-        };
-        self.world().event(format_args!("{} {operation}: {}", self.provider.name, fault.as_str()));
-        if ANY.contains(&fault) {
-            self.world().count(fault);
-        }
-        match fault {
-            Fault::Refused => Err(self.error(operation, ErrorKind::Unavailable, "refused")),
-            Fault::Throttled => {
-                Err(self.error(operation, ErrorKind::Throttled { retry_after: None }, "too many requests"))
-            }
-            Fault::Stalled => std::future::pending().await,
-            Fault::Slow => {
-                runtime::sleep(Duration::from_millis(self.world().chance.below(3_000))).await;
-                Ok(Some(fault))
-            }
-            fault => Ok(Some(fault)),
-        }
-    }
-
-    async fn take(&self, path: &str, mut body: Body, fault: Option<Fault>) -> Result<Sent, BackendError> {
-        let mut sent = Sent {
-            provider: Arc::clone(&self.provider),
-            path: path.to_owned(),
-            bytes: Vec::new(),
-            whole: false,
-            settled: false,
-        };
-        let stops_at = self.world().chance.below(body.length.max(1));
-        while let Some(chunk) = body.stream.next().await {
-            let chunk = chunk.map_err(|error| {
-                sent.settled = true;
-                self.error("put", ErrorKind::BadBody, &error.to_string())
-            })?;
-            sent.bytes.extend_from_slice(&chunk);
-            drop(chunk);
-            runtime::simulation::point("backend.chunk").await;
-            let reached = sent.bytes.len() as u64 > stops_at && (sent.bytes.len() as u64) < body.length;
-            match fault {
-                Some(Fault::Slow) => {
-                    runtime::sleep(Duration::from_millis(self.world().chance.below(400))).await;
-                }
-                Some(fault @ Fault::PutBreaks) if reached => {
-                    self.world().count(fault);
-                    return Err(self.error("put", ErrorKind::Unknown, "the connection broke"));
-                }
-                Some(fault @ Fault::PutStallsMidway) if reached => {
-                    self.world().count(fault);
-                    std::future::pending().await
-                }
-                Some(fault @ Fault::PutAnsweredEarly) if reached => {
-                    self.world().count(fault);
-                    sent.settled = true;
-                    return Ok(sent);
-                }
-                _ => {}
-            }
-        }
-        if sent.bytes.len() as u64 != body.length {
-            return Err(self.error("put", ErrorKind::BadBody, "another length than announced"));
-        }
-        sent.whole = true;
-        Ok(sent)
-    }
-
-    /// The whole body was taken: what becomes of it.
-    async fn finish(&self, mut sent: Sent, fault: Option<Fault>) -> Result<PutReceipt, BackendError> {
-        let lost = |message| Err(self.error("put", ErrorKind::Unknown, message));
-        runtime::simulation::point("backend.stored").await;
-        let fault = fault.filter(|_| !self.world().is_calm());
-        let kinds =
-            [Fault::PutAnswerLost, Fault::PutArrivesLate, Fault::PutErrorInside, Fault::PutNeverAnswers];
-        if let Some(fault) = fault.filter(|fault| kinds.contains(fault)) {
-            self.world().count(fault);
-        }
-        match fault {
-            Some(Fault::PutArrivesLate) => {
-                sent.arrives_late();
-                lost("an error, and the bytes are on their way")
-            }
-            Some(Fault::PutErrorInside) => {
-                sent.settled = true;
-                lost("an error inside the answer")
-            }
-            Some(Fault::PutNeverAnswers) => {
-                // Its fate is that of a put that is dropped.
-                std::future::pending().await
-            }
-            Some(Fault::PutAnswerLost) => {
-                sent.arrives();
-                lost("the answer was lost")
-            }
-            _ => {
-                sent.arrives();
-                runtime::simulation::point("backend.answer").await;
-                Ok(PutReceipt::default())
-            }
-        }
-    }
-
-    fn find(&self, operation: &'static str, path: &ReplicaPath) -> Result<Bytes, BackendError> {
-        let store = locked(&self.provider.store);
-        let found = store.objects.get(path.as_str()).cloned();
-        let deleted = store.deleted.contains(path.as_str());
-        drop(store);
-        if found.is_none() && deleted && operation == "get" {
-            let what = format!("{path} on {} is read and was deleted", self.provider.name);
-            self.world().violate(Law::ReadersFirst, what);
-        }
-        found.ok_or_else(|| self.error(operation, ErrorKind::NotFound, "nothing lies there"))
-    }
-
-    /// The reader of this path will be given something wrong.
-    fn doubt(&self, path: &ReplicaPath, fault: Fault) {
-        self.world().count(fault);
-        locked(&self.provider.store).doubtful.insert(path.as_str().to_owned());
-    }
-
-    /// The bytes of a download, with what goes wrong.
-    fn download(
-        &self,
-        path: &ReplicaPath,
-        mut bytes: Bytes,
-        fault: Option<Fault>,
-    ) -> ByteStream<BackendError> {
-        let half = self.world().chance.below(bytes.len() as u64 + 1);
-        let half = usize::try_from(half).unwrap_or(0);
-        let mut end: Option<Result<Bytes, BackendError>> = None;
-        match fault {
-            Some(Fault::GetFlipped) if !bytes.is_empty() => {
-                self.doubt(path, Fault::GetFlipped);
-                let mut wrong = bytes.to_vec();
-                wrong[half.min(bytes.len() - 1)] ^= 4;
-                bytes = wrong.into();
-            }
-            Some(Fault::GetTruncated) if half < bytes.len() => {
-                self.doubt(path, Fault::GetTruncated);
-                bytes.truncate(half);
-            }
-            Some(Fault::GetBreaks) => {
-                self.world().count(Fault::GetBreaks);
-                bytes.truncate(half);
-                end = Some(Err(self.error("get", ErrorKind::Unavailable, "the download broke")));
-            }
-            _ => {}
-        }
-        let slow = fault == Some(Fault::Slow);
-        let mut chunks = Vec::new();
-        while !bytes.is_empty() {
-            chunks.push(Ok(bytes.split_to(bytes.len().min(CHUNK_BYTES))));
-        }
-        let world = Arc::clone(&self.provider.world);
-        Box::pin(stream::iter(chunks.into_iter().chain(end)).then(move |chunk| {
-            let wait = if slow { world.chance.below(300) } else { 0 };
-            async move {
-                runtime::simulation::point("backend.download").await;
-                if wait > 0 {
-                    runtime::sleep(Duration::from_millis(wait)).await;
-                }
-                chunk
-            }
-        }))
-    }
-}
-
-/// A put on its way. Dropped with its whole body sent, it may have its effect all the same.
-struct Sent {
-    provider: Arc<Provider>,
-    path: String,
-    bytes: Vec<u8>,
-    whole: bool,
-    settled: bool,
-}
-
-impl Sent {
-    fn arrives(&mut self) {
-        self.settled = true;
-        self.provider.store(&self.path, std::mem::take(&mut self.bytes).into());
-    }
-
-    fn arrives_late(&mut self) {
-        self.settled = true;
-        self.provider.store_late(std::mem::take(&mut self.path), std::mem::take(&mut self.bytes).into());
-    }
-}
-
-impl Drop for Sent {
-    fn drop(&mut self) {
-        if self.settled || !self.whole {
-            return;
-        }
-        match self.provider.world.chance.below(4) {
-            0 => {}
-            1 => {
-                self.provider.world.count(Fault::PutDroppedStored);
-                self.arrives();
-            }
-            _ => {
-                self.provider.world.count(Fault::PutDroppedLate);
-                self.arrives_late();
-            }
-        }
-    }
-}
-
-#[async_trait]
-impl Backend for SimBackend {
-    fn name(&self) -> &BackendName {
-        &self.provider.name
-    }
-
-    fn profile(&self) -> Profile {
-        let plan = &self.provider.plan;
-        Profile {
-            put_bytes_max: plan.put_bytes_max,
-            delete_frees: !locked(&self.provider.store).versions_seen,
-            late_arrival_bound: Duration::from_millis(plan.late_ms),
-            billable_bytes_min: plan.billable_bytes_min,
-        }
-    }
-
-    async fn put(
-        &self,
-        path: &ReplicaPath,
-        body: Body,
-        _options: PutOptions,
-    ) -> Result<PutReceipt, BackendError> {
-        const KINDS: [Fault; 8] = [
-            Fault::PutAnswerLost,
-            Fault::PutArrivesLate,
-            Fault::PutErrorInside,
-            Fault::PutBreaks,
-            Fault::PutStallsMidway,
-            Fault::PutNeverAnswers,
-            Fault::PutAnsweredEarly,
-            Fault::PutFull,
-        ];
-        let fault = self.arrive("put", &KINDS).await?;
-        if self.provider.away().is_some() {
-            return Err(self.error("put", ErrorKind::Unavailable, "its disk is not mounted"));
-        }
-        if fault == Some(Fault::PutFull) {
-            self.world().count(Fault::PutFull);
-            return Err(self.error("put", ErrorKind::OutOfSpace, "it is full"));
-        }
-        if !locked(&self.provider.store).begun.insert(path.as_str().to_owned()) {
-            let what = format!("{path} on {} gets a second put", self.provider.name);
-            self.world().violate(Law::OnePut, what);
-        }
-        let sent = self.take(path.as_str(), body, fault).await?;
-        if sent.settled {
-            return Ok(PutReceipt::default());
-        }
-        self.finish(sent, fault).await
-    }
-
-    async fn get(&self, path: &ReplicaPath, range: Option<ByteRange>) -> Result<Download, BackendError> {
-        const KINDS: [Fault; 5] = [
-            Fault::GetBreaks,
-            Fault::GetTruncated,
-            Fault::GetFlipped,
-            Fault::GetWrongLength,
-            Fault::GetNotFound,
-        ];
-        let fault = self.arrive("get", &KINDS).await?;
-        if self.provider.away().is_some() {
-            self.provider.is_back_soon(path);
-            return Err(self.error("get", ErrorKind::NotFound, "nothing is mounted there"));
-        }
-        if fault == Some(Fault::GetNotFound) {
-            self.doubt(path, Fault::GetNotFound);
-            return Err(self.error("get", ErrorKind::NotFound, "a lie"));
-        }
-        let bytes = self.find("get", path)?;
-        let total = bytes.len() as u64;
-        let range = range.unwrap_or(ByteRange::whole(total));
-        if range.end() > total {
-            // The store is shorter than the row says: it was harmed, or another's.
-            return Err(self.error("get", ErrorKind::Corrupt, "the range is not within the object"));
-        }
-        let index = |at: u64| usize::try_from(at).unwrap_or(usize::MAX);
-        let mut part = bytes.slice(index(range.start)..index(range.end()));
-        let mut length = range.length;
-        if fault == Some(Fault::GetWrongLength) && length > 0 {
-            self.doubt(path, Fault::GetWrongLength);
-            length -= 1;
-            part.truncate(index(length));
-        }
-        Ok(Download { length, total, stream: self.download(path, part, fault) })
-    }
-
-    async fn head(&self, path: &ReplicaPath) -> Result<Stat, BackendError> {
-        self.arrive("head", &[]).await?;
-        if self.provider.away().is_some() {
-            self.provider.is_back_soon(path);
-            return Err(self.error("head", ErrorKind::NotFound, "nothing is mounted there"));
-        }
-        let bytes = self.find("head", path)?;
-        Ok(Stat { size: bytes.len() as u64, etag: None, modified: None, metadata: Vec::new() })
-    }
-
-    async fn delete(&self, path: &ReplicaPath) -> Result<(), BackendError> {
-        let mut answers = self.delete_many(std::slice::from_ref(path)).await?;
-        answers.pop().unwrap_or(Ok(()))
-    }
-
-    async fn delete_many(&self, paths: &[ReplicaPath]) -> Result<Vec<Deleted>, BackendError> {
-        let fault = self.arrive("delete", &[Fault::DeleteAnswerLost, Fault::DeletePartly]).await?;
-        if self.provider.away().is_some() {
-            return Err(self.error("delete", ErrorKind::Unavailable, "its disk is not mounted"));
-        }
-        let mut answers = Vec::with_capacity(paths.len());
-        for path in paths {
-            if fault == Some(Fault::DeletePartly) && self.world().chance.below(2) == 0 {
-                self.world().count(Fault::DeletePartly);
-                answers.push(Err(self.error("delete", ErrorKind::Unavailable, "not this one")));
-                continue;
-            }
-            self.world().event(format_args!("{} deletes {path}", self.provider.name));
-            self.provider.remove(path.as_str());
-            answers.push(Ok(()));
-        }
-        runtime::simulation::point("backend.deleted").await;
-        if fault == Some(Fault::DeleteAnswerLost) {
-            self.world().count(Fault::DeleteAnswerLost);
-            return Err(self.error("delete", ErrorKind::Unknown, "the answer was lost"));
-        }
-        Ok(answers)
-    }
-
-    async fn list(&self, prefix: &str, _cursor: Option<&str>) -> Result<ListPage, BackendError> {
-        let fault = self.arrive("list", &[Fault::ListStale]).await?;
-        if self.provider.away().is_some() {
-            return Ok(ListPage::default());
-        }
-        let store = locked(&self.provider.store);
-        let mut entries =
-            if fault == Some(Fault::ListStale) { store.before.clone() } else { listing(&store) };
-        // A marker is old enough to be in every listing.
-        if fault == Some(Fault::ListStale) {
-            self.world().count(Fault::ListStale);
-            let known: Vec<_> = entries.iter().map(|entry| entry.path.clone()).collect();
-            let marker = |entry: &Entry| entry.path.as_str().starts_with('.') && !known.contains(&entry.path);
-            entries.extend(listing(&store).into_iter().filter(marker));
-        }
-        entries.retain(|entry| entry.path.as_str().starts_with(prefix));
-        Ok(ListPage { entries, next: None })
-    }
-
-    async fn copy(&self, _from: &ReplicaPath, _to: &ReplicaPath) -> Result<(), BackendError> {
-        Err(self.error("copy", ErrorKind::Unsupported, "nobody copies within a provider"))
-    }
 }

@@ -21,4 +21,4 @@ pub use ports::free_ports;
 pub use process::{Process, ProcessOptions};
 pub use raw::{RawConnection, RawServer, content_length};
 pub use s3::{Moto, S3Server, Seaweed, shared_moto, shared_seaweed};
-pub use tools::{node_modules, system_path, system_tool, tool};
+pub use tools::{node_modules, system_path, system_tool, tool, workspace};

@@ -1,7 +1,7 @@
 //! Programs that `tools/test-env` installs.
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// The path of a program in an environment of its own: `tool("servers", "weed")`.
 ///
@@ -51,9 +51,19 @@ pub fn system_path() -> OsString {
         .expect("they came out of a PATH")
 }
 
+/// The folder of the workspace whose tests run here, which need not be the one that they were built in.
+///
+/// # Panics
+/// Where this process runs outside of a workspace.
+#[must_use]
+pub fn workspace() -> PathBuf {
+    let here = std::env::current_dir().expect("there is a working directory");
+    let found = here.ancestors().find(|folder| folder.join("Cargo.lock").is_file());
+    found.expect("tests run below the folder with Cargo.lock").to_owned()
+}
+
 fn installed(path: PathBuf, group: &str) -> PathBuf {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tools/test-env");
-    let script = script.canonicalize().unwrap_or(script);
+    let script = workspace().join("tools/test-env");
     assert!(path.is_file(), "{} is missing: install it with `{} {group}`", path.display(), script.display());
     path
 }

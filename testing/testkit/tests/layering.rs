@@ -47,7 +47,7 @@ const STAYS_IN: &[(&str, &[&str])] = &[
 ];
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("two folders up is the workspace").into()
+    testkit::workspace()
 }
 
 /// The product's crates and what each names under `[dependencies]`.

@@ -10,14 +10,14 @@ use s3_client::{
 
 /// Waits that a test can wait for.
 pub(crate) fn short() -> Timeouts {
-    let limit = Duration::from_millis(400);
+    let limit = Duration::from_secs(1);
     Timeouts {
         acquire: limit,
         connect: Duration::from_secs(5),
         response_header: limit,
         stall: limit,
-        small_operation: Duration::from_secs(2),
-        copy: Duration::from_secs(2),
+        small_operation: Duration::from_secs(5),
+        copy: Duration::from_secs(5),
     }
 }
 

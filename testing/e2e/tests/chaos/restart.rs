@@ -127,7 +127,7 @@ async fn a_second_sigterm_ends_it_at_once() {
         runtime::sleep(Duration::from_millis(10)).await;
     }
     orchestrator.process().signal("TERM");
-    let status = orchestrator.process().ended(Duration::from_secs(2)).await;
+    let status = orchestrator.process().ended(Duration::from_secs(20)).await;
     assert_eq!(status.code(), Some(143), "{status}");
     drop(half);
     orchestrator.kill_and_restart().await;

@@ -135,17 +135,31 @@ async fn n29_parts_that_a_completion_leaves_out_are_deleted() {
 
 /// Requests to backends so far, of any kind.
 async fn backend_requests(wire: &WireClient) -> u64 {
+    requests_with(wire, "").await
+}
+
+/// Those that read an object.
+async fn backend_reads(wire: &WireClient) -> u64 {
+    requests_with(wire, "operation=\"get\"").await
+}
+
+async fn requests_with(wire: &WireClient, label: &str) -> u64 {
     let page = wire.plain("GET", "/metrics").await.success("metrics").text();
     let counts = page.lines().filter(|line| line.starts_with("s3o_backend_requests_total{"));
+    let counts = counts.filter(|line| line.contains(label));
     counts.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum()
 }
 
+/// The journal is shipped once, and not again while a test runs: a put and a listing on each of two disks.
+const SHIPPED_ONCE: &str = "journal: { interval: 1h }";
+const SHIPPING_REQUESTS: u64 = 4;
+
 #[tokio::test(flavor = "multi_thread")]
 async fn n47_head_list_and_refused_reads_touch_no_backend() {
-    let (orchestrator, wire) = start(ConfigBuilder::new()).await;
+    let (orchestrator, wire) = start(ConfigBuilder::new().more(SHIPPED_ONCE)).await;
     let held = value(1, 10_000);
     wire.ask(&Call::put("/b/k", held.bytes())).await.success("put");
-    let before = backend_requests(&wire).await;
+    let (before, reads) = (backend_requests(&wire).await, backend_reads(&wire).await);
     assert!(before >= 2, "the two puts are counted");
     for _ in 0..10 {
         let head = wire.ask(&Call::new("HEAD", "/b/k")).await.success("head");
@@ -154,9 +168,10 @@ async fn n47_head_list_and_refused_reads_touch_no_backend() {
         assert_eq!(wire.ask(&Call::get("/b/k").header("if-none-match", &held.etag)).await.status, 304);
         assert_eq!(wire.ask(&Call::get("/b/absent")).await.code(), "NoSuchKey");
     }
-    assert_eq!(backend_requests(&wire).await, before);
+    assert!(backend_requests(&wire).await <= before + SHIPPING_REQUESTS, "none of the forty made a request");
+    assert_eq!(backend_reads(&wire).await, reads);
     wire.ask(&Call::get("/b/k")).await.success("get");
-    assert_eq!(backend_requests(&wire).await, before + 1, "one request for one read");
+    assert_eq!(backend_reads(&wire).await, reads + 1, "one request for one read");
     end(orchestrator).await;
 }
 
@@ -184,7 +199,7 @@ async fn n108_large_requests_are_legal() {
 async fn n111_an_object_may_be_larger_than_5_gib() {
     const PART: usize = 64 << 20;
     const PARTS: usize = 96;
-    let (orchestrator, wire) = start(ConfigBuilder::new()).await;
+    let (orchestrator, wire) = start(ConfigBuilder::new().more(SHIPPED_ONCE)).await;
     let source = value(1, PART);
     wire.ask(&Call::put("/b/source", source.bytes())).await.success("put");
     let before = backend_requests(&wire).await;
@@ -197,7 +212,7 @@ async fn n111_an_object_may_be_larger_than_5_gib() {
         parts.push((number, answer.element("ETag").expect("a copied part has a tag")));
     }
     complete(&wire, "/b/large", &upload, &parts).await.success("complete");
-    assert_eq!(backend_requests(&wire).await, before, "no byte was moved");
+    assert!(backend_requests(&wire).await <= before + SHIPPING_REQUESTS, "no byte was moved");
     // The parts outlive their source.
     wire.ask(&Call::new("DELETE", "/b/source")).await.success("delete");
     let head = wire.ask(&Call::new("HEAD", "/b/large")).await.success("head");
@@ -237,7 +252,7 @@ async fn n96_n112_all_views_agree_on_an_object() {
 /// The list of weaknesses names tests that exist.
 #[test]
 fn every_named_test_exists() {
-    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let root = testkit::workspace();
     let list = std::fs::read_to_string(root.join("docs/weaknesses.md")).unwrap();
     let mut named = 0;
     for (file, test) in list.split('`').skip(1).step_by(2).filter_map(|code| code.split_once("::")) {
