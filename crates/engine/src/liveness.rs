@@ -114,6 +114,7 @@ impl Engine {
             }
         }
         if died > 0 {
+            shared.stats.buried(died);
             shared.reap.ring();
         }
         Ok(died)

@@ -19,6 +19,7 @@ pub(crate) struct FleetStats {
     expired: AtomicU64,
     strays: AtomicU64,
     vanished: AtomicU64,
+    buried: AtomicU64,
 }
 
 /// What fleet work did since the start of the process.
@@ -48,6 +49,8 @@ pub struct FleetCounts {
     pub strays: u64,
     /// Live replicas that were not there.
     pub vanished: u64,
+    /// Other instances that were declared dead.
+    pub buried: u64,
 }
 
 impl FleetStats {
@@ -79,6 +82,10 @@ impl FleetStats {
         self.expired.fetch_add(objects, Relaxed);
     }
 
+    pub(crate) fn buried(&self, instances: u64) {
+        self.buried.fetch_add(instances, Relaxed);
+    }
+
     pub(crate) fn reconciled(&self, strays: u64, vanished: u64) {
         self.strays.fetch_add(strays, Relaxed);
         self.vanished.fetch_add(vanished, Relaxed);
@@ -104,6 +111,7 @@ impl Engine {
             expired: read(&stats.expired),
             strays: read(&stats.strays),
             vanished: read(&stats.vanished),
+            buried: read(&stats.buried),
         }
     }
 }

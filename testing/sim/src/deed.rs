@@ -33,6 +33,10 @@ named! {
         VanishedFound = "vanished-found",
         /// An object expired.
         Expired = "objects-expired",
+        /// An instance declared another one dead.
+        DeclaredDead = "instances-declared-dead",
+        /// One that was declared dead came back, and learnt it.
+        ZombieReturned = "zombies-returned",
         /// The brake held deletes.
         BrakeHeld = "brakes-engaged",
         /// An operator released it.

@@ -89,6 +89,8 @@ named! {
         CatalogUnavailable = "catalog-unavailable",
         /// The process is killed at some await point.
         Crash = "crash",
+        /// An instance stands still for a while.
+        InstanceStopped = "instance-stopped",
         /// The clock of the next process is wrong.
         ClockSkew = "clock-skew",
         /// The clock jumps while the process runs.

@@ -45,6 +45,8 @@ pub enum Law {
     Expiry,
     /// While the brake holds, nothing is deleted.
     Brake,
+    /// Nobody is declared dead whose heart beat within a lease.
+    Lived,
 }
 
 /// A law that was broken.
@@ -87,7 +89,10 @@ fn judge_ledger(world: &World, provider: &Provider, index: usize, rows: Vec<&Rep
                 format!("replica {} at {} on {name} is suspect for no reason", row.replica, row.path),
             ),
             ReplicaState::Live | ReplicaState::Suspect => {}
-            ReplicaState::Quarantined if there && world.asked.is_stray(index, row.path.as_str()) => {}
+            ReplicaState::Quarantined
+                if there
+                    && (world.asked.is_stray(index, row.path.as_str())
+                        || provider.came_from_the_dead(row.path.as_str())) => {}
             ReplicaState::Quarantined => world.violate(
                 Law::Strays,
                 format!("{} on {name} is in quarantine, and it is no stray or not there", row.path),

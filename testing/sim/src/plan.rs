@@ -6,6 +6,7 @@ use runtime::Chance;
 
 use crate::Fault;
 use crate::cuts::Cuts;
+use crate::instances::InstancesPlan;
 use crate::workers::WorkersPlan;
 
 /// What happens in one run.
@@ -41,6 +42,8 @@ pub struct Plan {
     pub shuffle: u64,
     /// What workers do beside the reapers.
     pub workers: WorkersPlan,
+    /// Several instances on one catalog, where there are.
+    pub instances: Option<InstancesPlan>,
 }
 
 /// One backend.
@@ -222,6 +225,12 @@ impl Plan {
         plan
     }
 
+    /// Processes that run at once. They are numbered from 1 on.
+    #[must_use]
+    pub fn processes(&self) -> u64 {
+        self.instances.as_ref().map_or(1, |instances| instances.number)
+    }
+
     /// Whether nothing goes wrong in it.
     #[must_use]
     pub fn is_calm(&self) -> bool {
@@ -256,9 +265,10 @@ impl Draw {
         let (mut crashes, mut events) =
             if calm { (Vec::new(), Vec::new()) } else { (self.crashes(), self.events()) };
         // From a chance of its own: what the others draw stays as it is.
-        let workers = WorkersPlan::draw(&Chance::seeded(seed ^ 0x0_0e4b), calm, &mut backends);
-        if workers.expiry.is_some() {
-            // How old an object is can be said only where clocks are right.
+        let mut workers = WorkersPlan::draw(&Chance::seeded(seed ^ 0x0_0e4b), calm, &mut backends);
+        let instances = workers.draw_instances(&Chance::seeded(seed ^ 0x0_1257), &mut backends);
+        if workers.expiry.is_some() || instances.is_some() {
+            // How old an object is can be said only where clocks are right, and instances agree on theirs.
             crashes.iter_mut().for_each(|crash: &mut Crash| crash.skew_ms = 0);
             events.retain(|event: &Event| event.fault != Fault::ClockJump);
         }
@@ -278,6 +288,7 @@ impl Draw {
             catalog_refuses: if calm || !self.one_in(6) { 0 } else { 5 + self.below(60) },
             shuffle: *self.pick(&[10, 40, 70]),
             workers,
+            instances,
         }
     }
 

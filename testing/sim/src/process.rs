@@ -9,18 +9,18 @@ use std::time::Duration;
 
 use backend::{Backend, Retry, RetryOptions, Timeout, TimeoutOptions};
 use catalog::sqlite::{MemoryFile, Options, Sqlite};
-use catalog::{BackendSpec, Brake, Catalog, Deployment, Ledger};
+use catalog::{BackendSpec, Brake, Catalog, Deployment, Instances, Ledger};
 use engine::{Bucket, Engine, Parts, Place, Settings, Strategy};
 use format::PathGrammar;
 use futures::FutureExt;
-use runtime::{Chance, Clock, Ids, Shutdown, Supervisor, Task};
+use runtime::{Chance, Clock, Ids, Shutdown, Supervisor, Task, simulation};
 use tokio::sync::oneshot;
 use types::{BucketName, Timestamp};
 
 use crate::driver::SimBackend;
 use crate::provider::Provider;
 use crate::world::{World, locked};
-use crate::{Deed, Law};
+use crate::{Deed, Law, instances};
 
 /// When the simulated time begins.
 pub(crate) const EPOCH_MS: u64 = 1_760_000_000_000;
@@ -28,6 +28,7 @@ pub(crate) const EPOCH_MS: u64 = 1_760_000_000_000;
 /// A running process.
 pub(crate) struct Process {
     world: Arc<World>,
+    number: u64,
     pub(crate) engine: Engine,
     pub(crate) catalog: Arc<Sqlite>,
     pub(crate) clock: Clock,
@@ -38,30 +39,57 @@ pub(crate) struct Process {
     tallied: Mutex<BTreeMap<Deed, u64>>,
 }
 
+/// Which start of which process.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Start {
+    /// The number of the process, from 1 on.
+    pub(crate) number: u64,
+    /// Numbers its starts.
+    pub(crate) life: u64,
+    /// How wrong its clock is.
+    pub(crate) skew_ms: i64,
+}
+
+/// The catalog as processes find it.
+pub(crate) enum Origin {
+    /// A file that one process owns.
+    Own(MemoryFile),
+    /// A server that several share.
+    Shared(Arc<Sqlite>),
+}
+
 /// Nobody answered: the process is not there, or went away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Broken;
 
 impl Process {
-    /// Starts on what the one before left. `life` numbers the starts.
+    /// Starts on what the one before left.
     pub(crate) async fn start(
         world: &Arc<World>,
-        file: &MemoryFile,
+        origin: &Origin,
         providers: &[Arc<Provider>],
-        (life, skew_ms): (u64, i64),
+        start: Start,
     ) -> Self {
+        let Start { number, life, skew_ms } = start;
         let true_now = Timestamp::from_millis(EPOCH_MS).plus(Duration::from_millis(world.now_ms()));
         let clock = Clock::simulated(true_now);
         clock.set_skew_ms(skew_ms);
-        let chance = Chance::seeded(world.plan.seed.wrapping_mul(0x9e37_79b9) ^ (life << 40));
+        let seed = world.plan.seed.wrapping_mul(0x9e37_79b9);
+        let chance = Chance::seeded(seed ^ (life << 40) ^ ((number - 1) << 56));
         let ids = Ids::new(clock.steady(), chance.clone());
         let options = Options { clock: clock.clone(), ..Options::default() };
-        let catalog = Arc::new(file.open_with(options).unwrap());
+        let catalog = match origin {
+            Origin::Own(file) => Arc::new(file.open_with(options).unwrap()),
+            Origin::Shared(catalog) => Arc::clone(catalog),
+        };
         let boot = ids.boot();
         // A start goes on until the catalog answers.
         let specs: Vec<BackendSpec> = world.plan.backends.iter().zip(providers).map(spec).collect();
         let backend_ids = until_answered(|| catalog.sync_backends(&specs)).await;
-        until_answered(|| catalog.begin_boot(boot, clock.now())).await;
+        match origin {
+            Origin::Own(_) => until_answered(|| catalog.begin_boot(boot, clock.now())).await,
+            Origin::Shared(_) => until_answered(|| catalog.join(boot, clock.now())).await,
+        }
         let name = [BucketName::parse("bucket").unwrap()];
         let buckets = until_answered(|| catalog.sync_buckets(&name, clock.now())).await;
         let [name] = name;
@@ -80,6 +108,9 @@ impl Process {
         });
         let mut supervisor = Supervisor::new(clock.clone(), chance, Shutdown::new());
         workers::start(&mut supervisor, &engine);
+        if matches!(origin, Origin::Shared(_)) {
+            instances::start_heart(&mut supervisor, &engine, world, number);
+        }
         let bucket = Bucket { id: buckets[0], name };
         world.plan.workers.start(&mut supervisor, &engine, &bucket, providers);
         if let Some(brake) = world.plan.workers.brake() {
@@ -87,6 +118,7 @@ impl Process {
         }
         Self {
             world: Arc::clone(world),
+            number,
             engine,
             catalog,
             clock,
@@ -108,13 +140,14 @@ impl Process {
         let (reply, answer) = oneshot::channel();
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let world = Arc::clone(&self.world);
-        let task = runtime::spawn(async move {
+        let work = async move {
             match AssertUnwindSafe(work).catch_unwind().await {
                 // The client may be gone.
                 Ok(answer) => drop(reply.send(answer)),
                 Err(_) => world.violate(Law::Answered, "a request panicked"),
             }
-        });
+        };
+        let task = runtime::spawn(simulation::belonging(self.number, work));
         locked(&self.requests).insert(number, task);
         let _connection = Connection { process: Arc::clone(self), number };
         answer.await.map_err(|_| Broken)
@@ -140,6 +173,7 @@ impl Process {
             (Deed::StrayQuarantined, fleet.strays),
             (Deed::VanishedFound, fleet.vanished),
             (Deed::Expired, fleet.expired),
+            (Deed::DeclaredDead, fleet.buried),
         ];
         let mut tallied = locked(&self.tallied);
         for (deed, times) in now {

@@ -37,6 +37,8 @@ pub(crate) struct Store {
     arriving: u64,
     pub(crate) versions_seen: bool,
     deletes: u64,
+    /// Paths that were put by a process that others may have taken for dead.
+    from_the_dead: BTreeSet<String>,
 }
 
 impl Provider {
@@ -116,6 +118,18 @@ impl Provider {
         locked(&self.store).deletes
     }
 
+    /// Whether others may have taken the process for dead that put this.
+    pub(crate) fn came_from_the_dead(&self, path: &str) -> bool {
+        locked(&self.store).from_the_dead.contains(path)
+    }
+
+    /// Notes who puts this.
+    pub(crate) fn note_sender(&self, path: &str, process: u64) {
+        if self.world.stopped.was_silent(process) {
+            locked(&self.store).from_the_dead.insert(path.to_owned());
+        }
+    }
+
     /// Whether it has been away for so long.
     pub(crate) fn is_gone(&self, long_ms: u64) -> bool {
         let now = self.world.now_ms();
@@ -178,7 +192,8 @@ impl Provider {
             locked(&provider.store).arriving -= 1;
             provider.store(&path, bytes);
         };
-        runtime::spawn(arrive).detach();
+        // It arrives whatever becomes of the process.
+        runtime::simulation::apart(|| runtime::spawn(arrive)).detach();
     }
 
     pub(crate) fn remove(&self, path: &str) {

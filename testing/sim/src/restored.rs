@@ -77,6 +77,11 @@ async fn judge_brake(site: &Site, providers: &[Arc<Provider>]) {
         return;
     }
     world.did(Deed::BrakeHeld, 1);
+    let rows = process.catalog_rows().await.expect("the catalog answers");
+    // What was doomed when it engaged was given out to nobody.
+    if !rows.iter().any(|row| row.state == ReplicaState::Doomed) {
+        world.violate(Law::Brake, "the brake holds, and all that was doomed is deleted");
+    }
     let deletes = || providers.iter().map(|provider| provider.deletes()).sum::<u64>();
     let before = deletes();
     runtime::sleep(BRAKE_WATCHED).await;
@@ -116,13 +121,16 @@ async fn unfinished(
     bucket: catalog::BucketId,
 ) -> Vec<(Law, String)> {
     let mut left = Vec::new();
-    if world.plan.workers.upkeep.is_some() {
+    if let Some(upkeep) = world.plan.workers.upkeep {
         let blobs = blobs(catalog, providers).await;
         let rooms = Rooms::of(world, catalog, providers).await;
         for (id, blob) in &blobs {
             left.extend(rooms.lacks(*id, blob));
+            if upkeep.scrub_ms.is_some() {
+                left.extend(rooms.doubts(*id, blob));
+            }
         }
-        left.extend(rotten(catalog, providers).await);
+        left.extend(rotten(catalog, providers, upkeep.scrub_ms.is_some()).await);
     }
     if world.plan.workers.expiry.is_some() {
         let prefix = expiring::PREFIX.to_owned();
@@ -207,26 +215,37 @@ impl Rooms {
             lacks.push((Law::Restored, format!("blob {id} has {sound} live replicas, {wanted} are wanted")));
         }
         let left = self.drains.iter().filter(|drains| !**drains).count();
-        for (at, state) in &blob.replicas {
+        for (at, _) in &blob.replicas {
             if self.drains[*at] && sound >= wanted.min(left).max(1) {
                 lacks.push((Law::Emptied, format!("blob {id} is still on backend {at}, which drains")));
-            }
-            if *state == ReplicaState::Suspect && sound >= wanted {
-                let what = format!("blob {id} has all it wants and a suspect replica on backend {at}");
-                lacks.push((Law::Restored, what));
             }
         }
         lacks
     }
+
+    /// What a round of proofs should have settled.
+    fn doubts(&self, id: BlobId, blob: &Blob) -> Option<(Law, String)> {
+        let live =
+            blob.replicas.iter().filter(|(at, state)| *state == ReplicaState::Live && !self.drains[*at]);
+        let enough = live.count() >= usize::try_from(blob.wanted).unwrap_or(usize::MAX);
+        let (at, _) = blob.replicas.iter().find(|(_, state)| *state == ReplicaState::Suspect)?;
+        let what = format!("blob {id} has all it wants and a suspect replica on backend {at}");
+        enough.then_some((Law::Restored, what))
+    }
 }
 
-/// Live replicas whose bytes are not what was written: a round of proofs finds them.
-async fn rotten(catalog: &dyn Catalog, providers: &[Arc<Provider>]) -> Vec<(Law, String)> {
+/// Live replicas whose bytes are not what was written: a round of proofs finds them, a comparison only those that are
+/// gone.
+async fn rotten(catalog: &dyn Catalog, providers: &[Arc<Provider>], proved: bool) -> Vec<(Law, String)> {
     let rows = catalog.replicas(None, u32::MAX).await.expect("the catalog answers");
     let live = rows.iter().filter(|row| row.state == ReplicaState::Live);
     live.filter(|row| {
         let at = providers.iter().find(|provider| provider.number() == row.backend.0);
-        at.is_some_and(|provider| provider.was_harmed(row.path.as_str()))
+        let path = row.path.as_str();
+        let wrong = |provider: &&Arc<Provider>| {
+            provider.was_harmed(path) && (proved || !provider.stored().contains_key(path))
+        };
+        at.is_some_and(|provider| wrong(&provider))
     })
     .map(|row| (Law::Restored, format!("{} was harmed and counts as live", row.path)))
     .collect()

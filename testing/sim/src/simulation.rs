@@ -3,25 +3,26 @@
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::Waker;
 use std::time::Duration;
 
 use bytes::Bytes;
-use catalog::sqlite::MemoryFile;
+use catalog::sqlite::{MemoryFile, Options};
 use catalog::{Ledger, ReplicaState};
 use engine::Engine;
-use runtime::simulation::{Director, Pause};
-use runtime::{Chance, Task};
+use runtime::simulation::{self, Director, Pause};
+use runtime::{Chance, Clock, Task};
 use types::{BackendName, DeploymentId, Timestamp};
 
 use crate::body::CHUNK_BYTES_MAX;
 use crate::client::Client;
 use crate::history::{self, Verdict};
 use crate::laws::{self, Law, Violation};
-use crate::process::Process;
+use crate::process::{EPOCH_MS, Origin, Process, Start};
 use crate::provider::Provider;
 use crate::world::{World, locked};
-use crate::{Deed, Event, Fault, Plan, expiring, operator, restored};
+use crate::{Deed, Event, Fault, Plan, expiring, instances, operator, restored};
 
 /// No client takes longer than this for all that it does.
 const CLIENTS_END_WITHIN: Duration = Duration::from_secs(3 * 3600);
@@ -55,9 +56,10 @@ pub struct Outcome {
 /// What outlives a process.
 struct Ground {
     world: Arc<World>,
-    file: MemoryFile,
+    origin: Origin,
     providers: Vec<Arc<Provider>>,
-    process: Mutex<Option<Arc<Process>>>,
+    /// By their number, less one.
+    processes: Vec<Mutex<Option<Arc<Process>>>>,
 }
 
 /// The process that runs now.
@@ -70,7 +72,16 @@ impl Site {
     }
 
     pub(crate) fn process(&self) -> Option<Arc<Process>> {
-        locked(&self.0.process).clone().filter(|_| !self.0.world.is_killed())
+        let world = &self.0.world;
+        let number = match world.plan.processes() {
+            1 => 1,
+            processes => 1 + world.chance.below(processes),
+        };
+        // Who asks for one that stands still finds another, in the end.
+        let answers = |number: &u64| {
+            !world.is_killed(*number) && !(world.is_calm() && world.stopped.was_silent(*number))
+        };
+        self.0.slot(number).clone().filter(|_| answers(&number))
     }
 }
 
@@ -89,12 +100,18 @@ impl Director for Directed {
     fn loses_answer(&self) -> bool {
         self.happens(self.0.plan.catalog_loses, Fault::CatalogAnswerLost)
     }
+
+    fn is_stopped(&self, process: u64, waker: &Waker) -> bool {
+        self.0.stopped.holds(process, waker)
+    }
 }
 
 impl Directed {
     fn happens(&self, odds: u64, fault: Fault) -> bool {
         let world = &self.0;
-        let happens = odds > 0 && !world.is_calm() && !world.is_killed() && world.chance.below(1_000) < odds;
+        let process = simulation::process();
+        let happens =
+            odds > 0 && !world.is_calm() && !world.is_killed(process) && world.chance.below(1_000) < odds;
         if happens {
             world.count(fault);
         }
@@ -121,7 +138,11 @@ impl Simulation {
         world.start();
         let ground = Arc::new(Ground::new(&world));
         let site = Site(Arc::clone(&ground));
-        let keeper = runtime::spawn(keep_alive(Arc::clone(&ground)));
+        let keep = |number| runtime::spawn(keep_alive(Arc::clone(&ground), number));
+        let keepers: Vec<_> = (1..=world.plan.processes()).map(keep).collect();
+        let stops = world.plan.instances.iter().flat_map(|plan| plan.stops.clone());
+        let stops: Vec<_> =
+            stops.map(|stop| runtime::spawn(instances::stop(Arc::clone(&world), stop))).collect();
         let events = runtime::spawn(events(Arc::clone(&ground)));
         let operator = runtime::spawn(operator::operate(site.clone(), ground.providers.clone()));
         let expiring = world.plan.workers.expiry.iter().flat_map(|plan| {
@@ -146,14 +167,22 @@ impl Simulation {
         }
         runtime::sleep(Duration::from_millis(world.plan.workers.linger_ms)).await;
         drop((events, operator));
+        futures::future::join_all(stops).await;
         world.calm_down();
         // Who was killed at the very end is replaced too.
         runtime::sleep(Duration::from_secs(10)).await;
-        drop(keeper);
+        if world.plan.instances.is_some() {
+            // Those that were declared dead learn it, and those that are dead are declared so.
+            runtime::sleep(instances::LEASE * 4).await;
+            world.stopped.all_know();
+        }
+        drop(keepers);
         judge(&ground, &site).await;
-        let process = locked(&ground.process).take();
-        if let Some(process) = process {
-            process.kill();
+        for number in 1..=world.plan.processes() {
+            let process = ground.slot(number).take();
+            if let Some(process) = process {
+                process.kill();
+            }
         }
         outcome(&world)
     }
@@ -193,45 +222,64 @@ impl Ground {
             provider.plant(&format!(".s3-orchestrator/{}", marker.path()));
             Arc::new(provider)
         };
+        let file = MemoryFile::new(deployment).unwrap();
+        let origin = match world.plan.instances {
+            None => Origin::Own(file),
+            Some(_) => {
+                let clock = Clock::simulated(Timestamp::from_millis(EPOCH_MS));
+                let options = Options { clock, ..Options::default() };
+                Origin::Shared(Arc::new(file.open_with(options).unwrap()))
+            }
+        };
         Self {
             world: Arc::clone(world),
-            file: MemoryFile::new(deployment).unwrap(),
+            origin,
             providers: world.plan.backends.iter().enumerate().map(provider).collect(),
-            process: Mutex::default(),
+            processes: (0..world.plan.processes()).map(|_| Mutex::default()).collect(),
         }
     }
 
-    async fn boot(&self, life: u64, skew_ms: i64) {
-        let process = Process::start(&self.world, &self.file, &self.providers, (life, skew_ms)).await;
-        self.world.event(format_args!("process {life} runs, its clock is {skew_ms} ms ahead"));
-        *locked(&self.process) = Some(Arc::new(process));
+    async fn boot(&self, start: Start) {
+        let Start { number, life, skew_ms } = start;
+        let booting = Process::start(&self.world, &self.origin, &self.providers, start);
+        let process = simulation::belonging(number, booting).await;
+        let which = if self.processes.len() > 1 { format!("{number}/{life}") } else { life.to_string() };
+        self.world.event(format_args!("process {which} runs, its clock is {skew_ms} ms ahead"));
+        *self.slot(number) = Some(Arc::new(process));
+    }
+
+    fn slot(&self, number: u64) -> MutexGuard<'_, Option<Arc<Process>>> {
+        locked(&self.processes[usize::try_from(number - 1).expect("few")])
+    }
+
+    /// A process that runs.
+    fn any(&self) -> Option<Arc<Process>> {
+        (1..=self.world.plan.processes()).find_map(|number| self.slot(number).clone())
     }
 }
 
-/// Starts a process, and whenever one was killed, buries it and starts the next.
-async fn keep_alive(ground: Arc<Ground>) {
+/// Starts a process, and whenever it was killed, buries it and starts the next.
+async fn keep_alive(ground: Arc<Ground>, number: u64) {
     let world = &ground.world;
     let mut skew_ms = 0;
     for life in 0.. {
-        tokio::select! {
+        let crash = tokio::select! {
             biased;
-            () = ground.boot(life, skew_ms) => world.kill.notified().await,
+            () = ground.boot(Start { number, life, skew_ms }) => world.killed(number).await,
             // Killed while it started.
-            () = world.kill.notified() => {}
-        }
-        let Some(crash) = world.take_crash() else { continue };
+            crash = world.killed(number) => crash,
+        };
         skew_ms = crash.skew_ms;
-        world.count(Fault::Crash);
         if skew_ms != 0 {
             world.count(Fault::ClockSkew);
         }
-        let process = locked(&ground.process).take();
+        let process = ground.slot(number).take();
         if let Some(process) = process {
             process.kill();
         }
         // Time goes on only when all that was stopped is gone.
         runtime::sleep(Duration::from_millis(1 + crash.down_ms)).await;
-        world.buried();
+        world.buried(number);
     }
 }
 
@@ -242,7 +290,7 @@ async fn events(ground: Arc<Ground>) {
     for event in events {
         let wait = event.at_ms.saturating_sub(ground.world.now_ms());
         runtime::sleep(Duration::from_millis(wait)).await;
-        let Some(process) = locked(&ground.process).clone() else { continue };
+        let Some(process) = ground.any() else { continue };
         match event.fault {
             Fault::ClockJump => {
                 let jump =
@@ -297,7 +345,12 @@ async fn judge(ground: &Ground, site: &Site) {
     reader.read_all_in_the_end().await;
     replicas_are_alike(ground, &process).await;
     laws::judge_quiet(world, &*process.catalog, &ground.providers).await;
-    judge_memory(world, &process.engine).await;
+    for number in 1..=world.plan.processes() {
+        let process = ground.slot(number).clone();
+        if let Some(process) = process {
+            judge_memory(world, &process.engine).await;
+        }
+    }
 }
 
 async fn wait_until_quiet(ground: &Ground, process: &Process) {

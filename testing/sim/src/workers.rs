@@ -8,6 +8,7 @@ use engine::{Engine, ExpiryRule, RepairOptions};
 use runtime::{Chance, Schedule, Supervisor};
 use workers::{Drain, Lifecycle, Observer, Quarantine, RunStatus, ScrubOptions, Upkeep, Work};
 
+use crate::instances::InstancesPlan;
 use crate::provider::Provider;
 use crate::{BackendPlan, Fault, Window, expiring};
 
@@ -31,8 +32,8 @@ pub struct UpkeepPlan {
     pub batch: u32,
     /// How often repair and trimming look without being woken.
     pub interval_ms: u64,
-    /// Pause between two runs of scrubbing.
-    pub scrub_ms: u64,
+    /// Pause between two runs of scrubbing, where that runs.
+    pub scrub_ms: Option<u64>,
     /// A backend that was away for so long counts as not having its replicas.
     pub gone_ms: u64,
 }
@@ -101,6 +102,25 @@ impl WorkersPlan {
         Self { upkeep, orders, expiry, linger_ms }
     }
 
+    /// Several instances in one of six plans whose replicas are kept: what one of them leaves behind is found by
+    /// comparing.
+    pub(crate) fn draw_instances(
+        &mut self,
+        chance: &Chance,
+        backends: &mut [BackendPlan],
+    ) -> Option<InstancesPlan> {
+        if self.linger_ms == 0 || chance.below(6) > 0 {
+            return None;
+        }
+        let instances = InstancesPlan::draw(chance);
+        self.expiry = None;
+        self.orders.retain(|order| !matches!(order.command, Command::Rebalance { .. }));
+        // What comes from the dead is charged only when it is found.
+        backends.iter_mut().for_each(|backend| backend.quota = None);
+        self.linger_ms = instances.ends_ms() + chance.below(60_000);
+        Some(instances)
+    }
+
     /// Whether only reapers run.
     pub(crate) fn is_empty(&self) -> bool {
         self.upkeep.is_none() && self.orders.is_empty() && self.expiry.is_none()
@@ -156,8 +176,8 @@ impl UpkeepPlan {
         Upkeep {
             repair: RepairOptions { batch: self.batch, at_once: 1 + self.batch as usize / 2 },
             interval: Duration::from_millis(self.interval_ms),
-            scrub: Some(ScrubOptions {
-                interval: Duration::from_millis(self.scrub_ms),
+            scrub: self.scrub_ms.map(|pause| ScrubOptions {
+                interval: Duration::from_millis(pause),
                 batch: 40,
                 age_min: Duration::ZERO,
             }),
@@ -183,7 +203,7 @@ impl Draw<'_> {
         UpkeepPlan {
             batch: 1 + u32::try_from(self.below(6)).expect("at most five"),
             interval_ms: 1_000 + self.below(10_000),
-            scrub_ms: 3_000 + self.below(20_000),
+            scrub_ms: (!self.one_in(4)).then(|| 3_000 + self.below(20_000)),
             gone_ms: 500 + self.below(4_000),
         }
     }

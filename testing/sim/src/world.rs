@@ -7,13 +7,14 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use runtime::simulation::Pause;
+use runtime::simulation::{NO_PROCESS, Pause};
 use runtime::{Chance, Instant};
 use tokio::sync::Notify;
 use types::ETag;
 
 use crate::body::Ledger;
 use crate::history::Record;
+use crate::instances::Stopped;
 use crate::operator::Asked;
 use crate::{Crash, Deed, Fault, Law, Plan, Violation};
 
@@ -32,8 +33,11 @@ pub(crate) struct World {
     sequence: AtomicU64,
     points: AtomicU64,
     crashes: Mutex<VecDeque<Crash>>,
-    killed: AtomicBool,
-    pub(crate) kill: Notify,
+    /// Processes that are killed and not buried yet, with how they ended.
+    killed: Mutex<BTreeMap<u64, Crash>>,
+    kill: BTreeMap<u64, Notify>,
+    /// Processes that stand still.
+    pub(crate) stopped: Stopped,
     /// Nothing goes wrong any more, and nobody is held up.
     calm: AtomicBool,
     counts: Mutex<BTreeMap<Fault, u64>>,
@@ -66,6 +70,7 @@ struct Trace {
 impl World {
     pub(crate) fn new(plan: Plan, verbose: bool) -> Self {
         let crashes = plan.crashes.iter().cloned().collect();
+        let kill = (1..=plan.processes()).map(|process| (process, Notify::new())).collect();
         Self {
             chance: Chance::seeded(plan.seed ^ 0x0077_0712),
             plan,
@@ -73,8 +78,9 @@ impl World {
             sequence: AtomicU64::new(1),
             points: AtomicU64::new(0),
             crashes: Mutex::new(crashes),
-            killed: AtomicBool::new(false),
-            kill: Notify::new(),
+            killed: Mutex::default(),
+            kill,
+            stopped: Stopped::default(),
             calm: AtomicBool::new(false),
             counts: Mutex::default(),
             deeds: Mutex::default(),
@@ -108,13 +114,14 @@ impl World {
     pub(crate) fn pause(&self, point: &'static str) -> Pause {
         let points = self.points.fetch_add(1, Ordering::Relaxed) + 1;
         assert!(points < POINTS_MAX, "seed {}: something runs in circles, at {point}", self.plan.seed);
-        if self.is_killed() {
+        let process = runtime::simulation::process();
+        if self.is_killed(process) {
             return Pause::Forever;
         }
         if self.is_calm() {
             return Pause::None;
         }
-        if self.comes_to_an_end(point) {
+        if process != NO_PROCESS && self.comes_to_an_end(process, point) {
             return Pause::Forever;
         }
         if self.chance.below(100) >= self.plan.shuffle {
@@ -128,32 +135,51 @@ impl World {
     }
 
     /// Counts towards the next crash.
-    fn comes_to_an_end(&self, point: &'static str) -> bool {
+    fn comes_to_an_end(&self, process: u64, point: &'static str) -> bool {
         let mut crashes = locked(&self.crashes);
         let Some(next) = crashes.front_mut() else { return false };
         next.after_points = next.after_points.saturating_sub(1);
         if next.after_points > 0 {
             return false;
         }
+        let crash = crashes.pop_front().expect("it was there just now");
         drop(crashes);
-        self.killed.store(true, Ordering::Relaxed);
-        self.event(format_args!("the process is killed at {point}"));
-        self.kill.notify_one();
+        self.event(format_args!("process {process} is killed at {point}"));
+        self.count(Fault::Crash);
+        self.ends(process, crash);
         true
     }
 
-    /// The crash that is under way.
-    pub(crate) fn take_crash(&self) -> Option<Crash> {
-        locked(&self.crashes).pop_front()
+    /// A process ends by itself, and is started again.
+    pub(crate) fn end(&self, process: u64) {
+        if !self.is_killed(process) {
+            self.ends(process, Crash { after_points: 0, down_ms: 100, skew_ms: 0 });
+        }
     }
 
-    pub(crate) fn is_killed(&self) -> bool {
-        self.killed.load(Ordering::Relaxed)
+    fn ends(&self, process: u64, how: Crash) {
+        locked(&self.killed).insert(process, how);
+        self.kill[&process].notify_one();
+    }
+
+    /// Waits for the end of a process; says how it ended.
+    pub(crate) async fn killed(&self, process: u64) -> Crash {
+        loop {
+            self.kill[&process].notified().await;
+            if let Some(how) = locked(&self.killed).get(&process) {
+                return how.clone();
+            }
+        }
+    }
+
+    pub(crate) fn is_killed(&self, process: u64) -> bool {
+        locked(&self.killed).contains_key(&process)
     }
 
     /// Everything of the dead process is gone.
-    pub(crate) fn buried(&self) {
-        self.killed.store(false, Ordering::Relaxed);
+    pub(crate) fn buried(&self, process: u64) {
+        locked(&self.killed).remove(&process);
+        self.stopped.forget(process);
     }
 
     pub(crate) fn is_calm(&self) -> bool {
