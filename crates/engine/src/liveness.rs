@@ -64,10 +64,11 @@ pub enum Heartbeat {
 
 impl Engine {
     /// From now on this is one of several instances: nothing leaves for a backend unless a heartbeat that is younger
-    /// than `lease` was answered. It counts as one that it has just joined.
-    pub fn live_by_heartbeats(&self, lease: Duration) {
-        let term = Term { lease, renewed_at: runtime::instant_now(), dead: false };
-        *self.shared.lease.term.lock().unwrap_or_else(PoisonError::into_inner) = Some(term);
+    /// than `lease` was answered. The first one was to join the others, and was sent at `joined_at`. Said again, it
+    /// changes nothing.
+    pub fn live_by_heartbeats(&self, lease: Duration, joined_at: Instant) {
+        let mut term = self.shared.lease.term.lock().unwrap_or_else(PoisonError::into_inner);
+        term.get_or_insert(Term { lease, renewed_at: joined_at, dead: false });
     }
 
     /// One more heartbeat. It also says what the readers here may still read.

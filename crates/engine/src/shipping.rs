@@ -5,6 +5,7 @@
 
 use catalog::{Names, SnapshotCursor};
 use format::shipped::{self, Header, Piece, ShippedName};
+use runtime::mutation;
 use types::{BackendName, ChangeId, ObjectKey, Timestamp};
 
 use crate::EngineError;
@@ -118,6 +119,9 @@ impl Engine {
         let header = Header { first, last, ..self.header(number).await? };
         let changes = unshipped.lines.iter().map(|line| line.change).collect::<Vec<_>>();
         let lines: Vec<String> = unshipped.lines.into_iter().map(|line| line.text).collect();
+        if mutation::is_on("ship.stored-first") {
+            shared.repeat(|| shared.catalog.mark_shipped(changes.clone())).await?;
+        }
         let stored = self.put_shipped(&header, Piece::Segment, &lines).await?;
         shared.repeat(|| shared.catalog.mark_shipped(changes.clone())).await?;
         Ok(Some(Segment { bytes: stored.0, last, more: unshipped.more, backends: stored.1 }))

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use engine::{Engine, Heartbeat, Watched};
-use runtime::{Step, Worker, WorkerError};
+use runtime::{Instant, Step, Worker, WorkerError};
 
 /// How instances tell each other that they live.
 #[derive(Clone)]
@@ -15,6 +15,8 @@ pub struct HeartOptions {
     pub interval: Duration,
     /// Who is silent for so long is dead. Several intervals.
     pub lease: Duration,
+    /// When this instance asked to join the others: before the answer.
+    pub joined_at: Instant,
     /// Is told when this instance was declared dead, so long after its last heartbeat: the process has to end.
     pub on_death: Arc<dyn Fn(Duration) + Send + Sync>,
 }
@@ -31,7 +33,7 @@ impl Heart {
     /// The one of this engine, which has joined the others.
     #[must_use]
     pub fn new(engine: Engine, options: HeartOptions) -> Self {
-        engine.live_by_heartbeats(options.lease);
+        engine.live_by_heartbeats(options.lease, options.joined_at);
         Self { engine, options, watched: Watched::default() }
     }
 

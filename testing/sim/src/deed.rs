@@ -37,6 +37,10 @@ named! {
         DeclaredDead = "instances-declared-dead",
         /// One that was declared dead came back, and learnt it.
         ZombieReturned = "zombies-returned",
+        /// A catalog was rebuilt from what lies on the providers.
+        Rebuilt = "catalogs-rebuilt",
+        /// An old catalog found out that it is one.
+        OldCatalogNoticed = "old-catalogs-noticed",
         /// The brake held deletes.
         BrakeHeld = "brakes-engaged",
         /// An operator released it.

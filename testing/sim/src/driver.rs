@@ -150,10 +150,13 @@ impl SimBackend {
     fn find(&self, operation: &'static str, path: &ReplicaPath) -> Result<Bytes, BackendError> {
         let store = locked(&self.provider.store);
         let found = store.objects.get(path.as_str()).cloned();
-        let deleted = store.deleted.contains(path.as_str());
+        let deleted = store.deleted.contains_key(path.as_str());
         drop(store);
         // Whoever was taken for dead reads what nobody keeps for it any more; it is told that nothing is there.
-        let may_be_dead = self.world().stopped.was_silent(runtime::simulation::process());
+        // So is an old catalog.
+        let process = runtime::simulation::process();
+        let may_be_dead =
+            process == runtime::simulation::NO_PROCESS || self.world().stopped.was_silent(process);
         if found.is_none() && deleted && operation == "get" && !may_be_dead {
             let what = format!("{path} on {} is read and was deleted", self.provider.name());
             self.world().violate(Law::ReadersFirst, what);

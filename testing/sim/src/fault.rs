@@ -87,6 +87,10 @@ named! {
         CatalogAnswerLost = "catalog-answer-lost",
         /// The catalog has no room, or cannot be reached: nothing happens.
         CatalogUnavailable = "catalog-unavailable",
+        /// The catalog is lost.
+        CatalogLost = "catalog-lost",
+        /// A copy of the catalog from before is put in its place.
+        CatalogRolledBack = "catalog-rolled-back",
         /// The process is killed at some await point.
         Crash = "crash",
         /// An instance stands still for a while.

@@ -7,7 +7,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use engine::Engine;
-use runtime::{Chance, Supervisor};
+use runtime::{Chance, Instant, Supervisor};
 use workers::HeartOptions;
 
 use crate::world::{World, locked};
@@ -116,7 +116,12 @@ pub(crate) async fn stop(world: Arc<World>, stop: Stop) {
 }
 
 /// Starts the worker by which an instance shows that it lives.
-pub(crate) fn start_heart(supervisor: &mut Supervisor, engine: &Engine, world: &Arc<World>, process: u64) {
+pub(crate) fn start_heart(
+    supervisor: &mut Supervisor,
+    engine: &Engine,
+    world: &Arc<World>,
+    (process, joined_at): (u64, Instant),
+) {
     let world = Arc::clone(world);
     let on_death = move |silent_for: Duration| {
         world.event(format_args!("process {process} learns that it was declared dead"));
@@ -127,6 +132,7 @@ pub(crate) fn start_heart(supervisor: &mut Supervisor, engine: &Engine, world: &
         world.did(Deed::ZombieReturned, 1);
         world.end(process);
     };
-    let options = HeartOptions { interval: BEAT_EVERY, lease: LEASE, on_death: Arc::new(on_death) };
+    let options =
+        HeartOptions { interval: BEAT_EVERY, lease: LEASE, joined_at, on_death: Arc::new(on_death) };
     workers::start_heart(supervisor, engine, &options);
 }

@@ -10,6 +10,7 @@
 #![expect(clippy::unwrap_used, reason = "a simulation fails by panicking")]
 
 mod body;
+mod catalogs;
 mod client;
 mod cuts;
 mod deed;
@@ -30,6 +31,7 @@ mod upload;
 mod workers;
 mod world;
 
+pub use catalogs::{CatalogFate, CatalogsPlan};
 pub use cuts::{Cut, Cuts};
 pub use deed::Deed;
 pub use fault::Fault;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use runtime::Chance;
 
 use crate::Fault;
+use crate::catalogs::CatalogsPlan;
 use crate::cuts::Cuts;
 use crate::instances::InstancesPlan;
 use crate::workers::WorkersPlan;
@@ -44,6 +45,8 @@ pub struct Plan {
     pub workers: WorkersPlan,
     /// Several instances on one catalog, where there are.
     pub instances: Option<InstancesPlan>,
+    /// What befalls the catalog, where something does.
+    pub catalogs: Option<CatalogsPlan>,
 }
 
 /// One backend.
@@ -246,6 +249,15 @@ impl Plan {
     }
 }
 
+/// The history of a key that goes back knows nothing of uploads.
+fn without_uploads(clients: &mut [Vec<Op>]) {
+    for op in clients.iter_mut().flatten() {
+        if matches!(op.verb, Verb::Multipart { .. }) {
+            op.verb = Verb::Put { size: 700, condition: Ask::None, flaw: None };
+        }
+    }
+}
+
 /// Draws a plan.
 struct Draw {
     chance: Chance,
@@ -261,13 +273,20 @@ impl Draw {
         let keys = u8::try_from(1 + self.below(4)).expect("at most four");
         let clients = 2 + self.below(4);
         let mut backends: Vec<_> = (0..number).map(|_| self.backend(calm)).collect();
-        let clients: Vec<Vec<Op>> = (0..clients).map(|_| self.client(keys)).collect();
+        let mut clients: Vec<Vec<Op>> = (0..clients).map(|_| self.client(keys)).collect();
         let (mut crashes, mut events) =
             if calm { (Vec::new(), Vec::new()) } else { (self.crashes(), self.events()) };
         // From a chance of its own: what the others draw stays as it is.
         let mut workers = WorkersPlan::draw(&Chance::seeded(seed ^ 0x0_0e4b), calm, &mut backends);
         let instances = workers.draw_instances(&Chance::seeded(seed ^ 0x0_1257), &mut backends);
-        if workers.expiry.is_some() || instances.is_some() {
+        let catalogs = match instances {
+            None => workers.draw_catalogs(&Chance::seeded(seed ^ 0x0_ca7a), &mut backends),
+            Some(_) => None,
+        };
+        if catalogs.is_some() {
+            without_uploads(&mut clients);
+        }
+        if workers.expiry.is_some() || instances.is_some() || catalogs.is_some() {
             // How old an object is can be said only where clocks are right, and instances agree on theirs.
             crashes.iter_mut().for_each(|crash: &mut Crash| crash.skew_ms = 0);
             events.retain(|event: &Event| event.fault != Fault::ClockJump);
@@ -289,6 +308,7 @@ impl Draw {
             shuffle: *self.pick(&[10, 40, 70]),
             workers,
             instances,
+            catalogs,
         }
     }
 

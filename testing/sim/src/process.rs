@@ -51,6 +51,7 @@ pub(crate) struct Start {
 }
 
 /// The catalog as processes find it.
+#[derive(Clone)]
 pub(crate) enum Origin {
     /// A file that one process owns.
     Own(MemoryFile),
@@ -75,7 +76,7 @@ impl Process {
         let clock = Clock::simulated(true_now);
         clock.set_skew_ms(skew_ms);
         let seed = world.plan.seed.wrapping_mul(0x9e37_79b9);
-        let chance = Chance::seeded(seed ^ (life << 40) ^ ((number - 1) << 56));
+        let chance = Chance::seeded(seed ^ (life << 40) ^ (number.wrapping_sub(1) << 56));
         let ids = Ids::new(clock.steady(), chance.clone());
         let options = Options { clock: clock.clone(), ..Options::default() };
         let catalog = match origin {
@@ -86,6 +87,7 @@ impl Process {
         // A start goes on until the catalog answers.
         let specs: Vec<BackendSpec> = world.plan.backends.iter().zip(providers).map(spec).collect();
         let backend_ids = until_answered(|| catalog.sync_backends(&specs)).await;
+        let joined_at = runtime::instant_now();
         match origin {
             Origin::Own(_) => until_answered(|| catalog.begin_boot(boot, clock.now())).await,
             Origin::Shared(_) => until_answered(|| catalog.join(boot, clock.now())).await,
@@ -107,9 +109,15 @@ impl Process {
             ids,
         });
         let mut supervisor = Supervisor::new(clock.clone(), chance, Shutdown::new());
+        if let Some(catalogs) = &world.plan.catalogs {
+            engine.delete_nothing_before_proof();
+            // Where nobody answers now, the shipper asks again.
+            let _ = engine.prove_newest(None).await;
+            workers::start_shipper(&mut supervisor, &engine, Duration::from_millis(catalogs.pace_ms));
+        }
         workers::start(&mut supervisor, &engine);
         if matches!(origin, Origin::Shared(_)) {
-            instances::start_heart(&mut supervisor, &engine, world, number);
+            instances::start_heart(&mut supervisor, &engine, world, (number, joined_at));
         }
         let bucket = Bucket { id: buckets[0], name };
         world.plan.workers.start(&mut supervisor, &engine, &bucket, providers);
@@ -209,7 +217,7 @@ fn spec((plan, provider): (&crate::BackendPlan, &Arc<Provider>)) -> BackendSpec 
 }
 
 /// As the product decorates its drivers, with times of a small world.
-fn decorated(provider: &Arc<Provider>, chance: &Chance) -> Arc<dyn Backend> {
+pub(crate) fn decorated(provider: &Arc<Provider>, chance: &Chance) -> Arc<dyn Backend> {
     let driver = Arc::new(SimBackend::new(provider));
     let options =
         TimeoutOptions { answer: Duration::from_secs(4), stall: Duration::from_secs(4), rate_bytes_min: 0 };

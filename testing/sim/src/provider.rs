@@ -27,7 +27,7 @@ pub(crate) struct Store {
     /// Paths whose put has begun.
     pub(crate) begun: BTreeSet<String>,
     /// Paths that were deleted, and nothing came there since.
-    pub(crate) deleted: BTreeSet<String>,
+    pub(crate) deleted: BTreeMap<String, u64>,
     /// Paths whose bytes were changed or lost.
     harmed: BTreeMap<String, u64>,
     /// Paths whose readers were given wrong bytes or told a lie.
@@ -113,6 +113,18 @@ impl Provider {
         store.billed += bill;
     }
 
+    /// The catalog that had this deleted is lost: the next one may be of before that.
+    pub(crate) fn forgotten(&self) {
+        let mut store = locked(&self.store);
+        let mut deleted = std::mem::take(&mut store.deleted);
+        store.harmed.append(&mut deleted);
+    }
+
+    /// How many puts were begun.
+    pub(crate) fn puts(&self) -> u64 {
+        locked(&self.store).begun.len() as u64
+    }
+
     /// How many deletes were carried out.
     pub(crate) fn deletes(&self) -> u64 {
         locked(&self.store).deletes
@@ -158,7 +170,7 @@ impl Provider {
         self.world.event(format_args!("{} harms {path}: {}", self.name, fault.as_str()));
     }
 
-    fn bill(&self, bytes: &Bytes) -> u64 {
+    pub(crate) fn bill(&self, bytes: &Bytes) -> u64 {
         (bytes.len() as u64).max(self.plan.billable_bytes_min)
     }
 
@@ -201,7 +213,8 @@ impl Provider {
         store.before = listing(&store);
         store.deletes += 1;
         let removed = store.objects.remove(path);
-        store.deleted.insert(path.to_owned());
+        let bill = removed.as_ref().map_or(0, |bytes| self.bill(bytes));
+        store.deleted.entry(path.to_owned()).and_modify(|known| *known += bill).or_insert(bill);
         match removed {
             Some(_) if self.plan.hides => {
                 store.versions_seen = true;

@@ -1,10 +1,10 @@
 //! What workers have still to do: nothing, some time after the last fault.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use catalog::{Catalog, ListQuery, ReplicaState};
+use catalog::{Catalog, ListQuery, ReplicaRow, ReplicaState};
 use types::BlobId;
 
 use crate::provider::Provider;
@@ -124,7 +124,8 @@ async fn unfinished(
     if let Some(upkeep) = world.plan.workers.upkeep {
         let blobs = blobs(catalog, providers).await;
         let rooms = Rooms::of(world, catalog, providers).await;
-        for (id, blob) in &blobs {
+        let readable = readable(catalog, providers).await;
+        for (id, blob) in blobs.iter().filter(|(id, _)| readable.contains(id)) {
             left.extend(rooms.lacks(*id, blob));
             if upkeep.scrub_ms.is_some() {
                 left.extend(rooms.doubts(*id, blob));
@@ -232,6 +233,17 @@ impl Rooms {
         let what = format!("blob {id} has all it wants and a suspect replica on backend {at}");
         enough.then_some((Law::Restored, what))
     }
+}
+
+/// Blobs of which something is left to make a replica of. After a rebuild others may be named as well: the bytes were
+/// deleted under the catalog that was lost.
+async fn readable(catalog: &dyn Catalog, providers: &[Arc<Provider>]) -> BTreeSet<BlobId> {
+    let rows = catalog.replicas(None, u32::MAX).await.expect("the catalog answers");
+    let lies = |row: &&ReplicaRow| {
+        let at = providers.iter().find(|provider| provider.number() == row.backend.0);
+        at.is_some_and(|provider| provider.stored().contains_key(row.path.as_str()))
+    };
+    rows.iter().filter(lies).map(|row| row.blob).collect()
 }
 
 /// Live replicas whose bytes are not what was written: a round of proofs finds them, a comparison only those that are

@@ -22,7 +22,7 @@ use crate::laws::{self, Law, Violation};
 use crate::process::{EPOCH_MS, Origin, Process, Start};
 use crate::provider::Provider;
 use crate::world::{World, locked};
-use crate::{Deed, Event, Fault, Plan, expiring, instances, operator, restored};
+use crate::{Deed, Event, Fault, Plan, catalogs, expiring, instances, operator, restored};
 
 /// No client takes longer than this for all that it does.
 const CLIENTS_END_WITHIN: Duration = Duration::from_secs(3 * 3600);
@@ -56,7 +56,7 @@ pub struct Outcome {
 /// What outlives a process.
 struct Ground {
     world: Arc<World>,
-    origin: Origin,
+    origin: Mutex<Origin>,
     providers: Vec<Arc<Provider>>,
     /// By their number, less one.
     processes: Vec<Mutex<Option<Arc<Process>>>>,
@@ -144,6 +144,10 @@ impl Simulation {
         let stops: Vec<_> =
             stops.map(|stop| runtime::spawn(instances::stop(Arc::clone(&world), stop))).collect();
         let events = runtime::spawn(events(Arc::clone(&ground)));
+        let befalls = world.plan.catalogs.as_ref().map(|_| {
+            let (of, world) = (Arc::clone(&ground), Arc::clone(&world));
+            runtime::spawn(catalogs::happen(world, move || of.file()))
+        });
         let operator = runtime::spawn(operator::operate(site.clone(), ground.providers.clone()));
         let expiring = world.plan.workers.expiry.iter().flat_map(|plan| {
             let write = |number| runtime::spawn(expiring::write(site.clone(), plan.clone(), number));
@@ -166,12 +170,16 @@ impl Simulation {
             world.violate(Law::Answered, "a client is still waiting for an answer after hours");
         }
         runtime::sleep(Duration::from_millis(world.plan.workers.linger_ms)).await;
+        if let Some(befalls) = befalls {
+            let _ = befalls.await;
+        }
         drop((events, operator));
         futures::future::join_all(stops).await;
         world.calm_down();
         // Who was killed at the very end is replaced too.
         runtime::sleep(Duration::from_secs(10)).await;
-        if world.plan.instances.is_some() {
+        if world.plan.instances.is_some() || world.plan.catalogs.is_some() {
+            // What came late is old enough to be judged by then.
             // Those that were declared dead learn it, and those that are dead are declared so.
             runtime::sleep(instances::LEASE * 4).await;
             world.stopped.all_know();
@@ -190,8 +198,8 @@ impl Simulation {
 
 fn outcome(world: &World) -> Outcome {
     let mut unjudged = 0;
-    let records = locked(&world.records).clone();
-    for key in 0..world.plan.keys {
+    let histories = world.histories();
+    for (key, records) in (0..world.plan.keys).flat_map(|key| histories.iter().map(move |all| (key, all))) {
         let of_key: Vec<_> = records.iter().filter(|record| record.key == key).cloned().collect();
         match history::judge(&of_key) {
             Verdict::Right => {}
@@ -206,7 +214,7 @@ fn outcome(world: &World) -> Outcome {
         counts: world.counts(),
         deeds: world.deeds(),
         lines,
-        calls: records.len(),
+        calls: histories.iter().map(Vec::len).sum(),
         unjudged,
     }
 }
@@ -233,7 +241,7 @@ impl Ground {
         };
         Self {
             world: Arc::clone(world),
-            origin,
+            origin: Mutex::new(origin),
             providers: world.plan.backends.iter().enumerate().map(provider).collect(),
             processes: (0..world.plan.processes()).map(|_| Mutex::default()).collect(),
         }
@@ -241,7 +249,10 @@ impl Ground {
 
     async fn boot(&self, start: Start) {
         let Start { number, life, skew_ms } = start;
-        let booting = Process::start(&self.world, &self.origin, &self.providers, start);
+        let booting = {
+            let origin = locked(&self.origin).clone();
+            async move { Process::start(&self.world, &origin, &self.providers, start).await }
+        };
         let process = simulation::belonging(number, booting).await;
         let which = if self.processes.len() > 1 { format!("{number}/{life}") } else { life.to_string() };
         self.world.event(format_args!("process {which} runs, its clock is {skew_ms} ms ahead"));
@@ -250,6 +261,23 @@ impl Ground {
 
     fn slot(&self, number: u64) -> MutexGuard<'_, Option<Arc<Process>>> {
         locked(&self.processes[usize::try_from(number - 1).expect("few")])
+    }
+
+    /// The file that the one process finds.
+    fn file(&self) -> Option<MemoryFile> {
+        match &*locked(&self.origin) {
+            Origin::Own(file) => Some(file.clone()),
+            Origin::Shared(_) => None,
+        }
+    }
+
+    /// What befalls the catalog while nothing runs.
+    async fn befall(&self) {
+        for fate in self.world.catalogs.take_due() {
+            let Some(file) = self.file() else { return };
+            let found = catalogs::befall(&self.world, &file, &self.providers, fate).await;
+            *locked(&self.origin) = Origin::Own(found);
+        }
     }
 
     /// A process that runs.
@@ -279,6 +307,7 @@ async fn keep_alive(ground: Arc<Ground>, number: u64) {
         }
         // Time goes on only when all that was stopped is gone.
         runtime::sleep(Duration::from_millis(1 + crash.down_ms)).await;
+        ground.befall().await;
         world.buried(number);
     }
 }

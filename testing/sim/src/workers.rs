@@ -8,6 +8,7 @@ use engine::{Engine, ExpiryRule, RepairOptions};
 use runtime::{Chance, Schedule, Supervisor};
 use workers::{Drain, Lifecycle, Observer, Quarantine, RunStatus, ScrubOptions, Upkeep, Work};
 
+use crate::catalogs::CatalogsPlan;
 use crate::instances::InstancesPlan;
 use crate::provider::Provider;
 use crate::{BackendPlan, Fault, Window, expiring};
@@ -119,6 +120,30 @@ impl WorkersPlan {
         backends.iter_mut().for_each(|backend| backend.quota = None);
         self.linger_ms = instances.ends_ms() + chance.below(60_000);
         Some(instances)
+    }
+
+    /// Something befalls the catalog in one of five plans whose replicas are kept.
+    pub(crate) fn draw_catalogs(
+        &mut self,
+        chance: &Chance,
+        backends: &mut [BackendPlan],
+    ) -> Option<CatalogsPlan> {
+        if self.linger_ms == 0 || chance.below(5) > 0 {
+            return None;
+        }
+        let catalogs = CatalogsPlan::draw(chance);
+        self.expiry = None;
+        // A drain and what is quarantined are not judged across a rebuild.
+        self.orders.clear();
+        for backend in backends {
+            backend.quota = None;
+            // A catalog that comes back believes listings, and does not know of what they hide.
+            backend.odds.remove(&Fault::ListStale);
+            backend.hides = false;
+        }
+        self.linger_ms =
+            catalogs.fates.iter().map(|fate| fate.at_ms).max().unwrap_or(0) + chance.below(20_000);
+        Some(catalogs)
     }
 
     /// Whether only reapers run.

@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 use types::ETag;
 
 use crate::body::Ledger;
+use crate::catalogs::Catalogs;
 use crate::history::Record;
 use crate::instances::Stopped;
 use crate::operator::Asked;
@@ -40,6 +41,12 @@ pub(crate) struct World {
     pub(crate) stopped: Stopped,
     /// Nothing goes wrong any more, and nobody is held up.
     calm: AtomicBool,
+    /// The same for a while.
+    truce: AtomicBool,
+    /// What befalls the catalog.
+    pub(crate) catalogs: Catalogs,
+    /// At which records another history begins.
+    eras: Mutex<Vec<usize>>,
     counts: Mutex<BTreeMap<Fault, u64>>,
     deeds: Mutex<BTreeMap<Deed, u64>>,
     /// What an operator asked for.
@@ -82,6 +89,9 @@ impl World {
             kill,
             stopped: Stopped::default(),
             calm: AtomicBool::new(false),
+            truce: AtomicBool::new(false),
+            catalogs: Catalogs::default(),
+            eras: Mutex::default(),
             counts: Mutex::default(),
             deeds: Mutex::default(),
             asked: Asked::default(),
@@ -183,7 +193,27 @@ impl World {
     }
 
     pub(crate) fn is_calm(&self) -> bool {
-        self.calm.load(Ordering::Relaxed)
+        self.calm.load(Ordering::Relaxed) || self.truce.load(Ordering::Relaxed)
+    }
+
+    /// For a while all is well.
+    pub(crate) fn truce(&self, holds: bool) {
+        self.truce.store(holds, Ordering::Relaxed);
+    }
+
+    /// From now on another history is told.
+    pub(crate) fn begin_era(&self) {
+        let begins = locked(&self.records).len();
+        locked(&self.eras).push(begins);
+    }
+
+    /// The records of each history, in their order.
+    pub(crate) fn histories(&self) -> Vec<Vec<Record>> {
+        let records = locked(&self.records).clone();
+        let mut begins = vec![0];
+        begins.extend(locked(&self.eras).iter().copied());
+        begins.push(records.len());
+        begins.windows(2).map(|era| records[era[0]..era[1]].to_vec()).collect()
     }
 
     /// From now on all is well.
