@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use catalog::sqlite::{MemoryFile, Options, Rebuild, Sqlite};
 use catalog::{
-    BackendId, BucketId, Client as Caller, Identity, ListQuery, Listed, Object, ObjectHeaders, Objects,
-    Precondition, Shipping, Strays, Want,
+    BackendId, BucketId, Client as Caller, Deployment, Identity, ListQuery, Listed, Object, ObjectHeaders,
+    Objects, Precondition, Shipping, Strays, Want,
 };
 use engine::{Choices, Place, PutObject};
 use format::PathGrammar;
@@ -138,9 +138,12 @@ pub(crate) async fn befall(
 /// that was so.
 async fn judge_old(world: &Arc<World>, copy: MemoryFile, providers: &[Arc<Provider>]) -> bool {
     let known = open(&copy);
+    let epoch = known.identity().await.expect("a catalog in memory").epoch;
     let mut is_old = false;
     for file in providers.iter().flat_map(|provider| shipped_on(provider)) {
-        is_old |= known.known_replicas(&[file.0]).await.expect("a catalog in memory")[0].is_none();
+        let unknown = known.known_replicas(&[file.replica]).await.expect("a catalog in memory")[0].is_none();
+        // Who replaced an older epoch is not told by what of it still arrives.
+        is_old |= unknown && file.epoch >= epoch;
     }
     drop(known);
     if !is_old {
@@ -240,12 +243,21 @@ async fn objects(catalog: &Sqlite) -> BTreeMap<String, Object> {
     objects
 }
 
-/// Shipped files that lie on a provider, with their bytes.
-fn shipped_on(provider: &Provider) -> Vec<(ReplicaId, bytes::Bytes)> {
+/// A shipped file.
+struct File {
+    replica: ReplicaId,
+    epoch: u64,
+    bytes: bytes::Bytes,
+}
+
+/// Shipped files that lie on a provider.
+fn shipped_on(provider: &Provider) -> Vec<File> {
     let grammar = PathGrammar::new("");
     let shipped = provider.stored().into_iter().filter_map(|(path, bytes)| {
         let name = grammar.parse(&path).filter(|_| path.starts_with(&grammar.reserved()))?;
-        Some((name.replica, bytes))
+        let (replica, (_, key)) = (name.replica, name.object?);
+        let epoch = shipped::ShippedName::parse(key.as_str())?.epoch;
+        Some(File { replica, epoch, bytes })
     });
     shipped.collect()
 }
@@ -253,7 +265,7 @@ fn shipped_on(provider: &Provider) -> Vec<(ReplicaId, bytes::Bytes)> {
 /// The number of the last change that lies on a provider.
 fn last_shipped(providers: &[Arc<Provider>]) -> u64 {
     let files = providers.iter().flat_map(|provider| shipped_on(provider));
-    files.filter_map(|(_, bytes)| Some(shipped::open(&bytes).ok()?.0.last)).max().unwrap_or(0)
+    files.filter_map(|file| Some(shipped::open(&file.bytes).ok()?.0.last)).max().unwrap_or(0)
 }
 
 /// What was shipped is there as it was, what was deleted is not, and nothing newer is visible.

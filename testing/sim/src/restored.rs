@@ -24,20 +24,24 @@ pub(crate) async fn judge(site: &Site, providers: &[Arc<Provider>], bucket: cata
     operator::judge_drains(site, providers).await;
     judge_brake(site, providers).await;
     reconcile_all(site, providers).await;
-    let within = RESTORED_WITHIN + clock_errors(&world.plan);
     let waited = runtime::instant_now();
     let mut pause = Duration::from_secs(1);
     let left = loop {
         let process = operator::process_of(site).await;
         let left = unfinished(world, &*process.catalog, providers, bucket).await;
-        if left.is_empty() || waited.elapsed() > within {
+        let is_late = |left: &Left| {
+            waited.elapsed()
+                > if left.by_age { RESTORED_WITHIN + clock_errors(&world.plan) } else { RESTORED_WITHIN }
+        };
+        if left.is_empty() || left.iter().any(is_late) {
             break left;
         }
         runtime::sleep(pause).await;
         pause = (pause * 2).min(Duration::from_secs(60));
     };
-    for (law, what) in left {
-        world.violate(law, format!("{what}, {} minutes after the last fault", within.as_secs() / 60));
+    for Left { law, what, .. } in left {
+        let minutes = waited.elapsed().as_secs() / 60;
+        world.violate(law, format!("{what}, {minutes} minutes after the last fault"));
     }
     operator::judge_drains(site, providers).await;
     let rows = operator::process_of(site).await.catalog_rows().await.expect("the catalog answers");
@@ -106,6 +110,20 @@ async fn reconcile_all(site: &Site, providers: &[Arc<Provider>]) {
     }
 }
 
+/// Something that is not yet as it should be.
+struct Left {
+    law: Law,
+    what: String,
+    /// Whether it waits for something to be old enough.
+    by_age: bool,
+}
+
+impl Left {
+    fn new((law, what): (Law, String), by_age: bool) -> Self {
+        Self { law, what, by_age }
+    }
+}
+
 /// A blob that is referenced, with its replicas.
 struct Blob {
     size: u64,
@@ -119,25 +137,26 @@ async fn unfinished(
     catalog: &dyn Catalog,
     providers: &[Arc<Provider>],
     bucket: catalog::BucketId,
-) -> Vec<(Law, String)> {
+) -> Vec<Left> {
     let mut left = Vec::new();
+    let (now, by_age) = (|line| Left::new(line, false), |line| Left::new(line, true));
     if let Some(upkeep) = world.plan.workers.upkeep {
         let blobs = blobs(catalog, providers).await;
         let rooms = Rooms::of(world, catalog, providers).await;
         let readable = readable(catalog, providers).await;
         for (id, blob) in blobs.iter().filter(|(id, _)| readable.contains(id)) {
-            left.extend(rooms.lacks(*id, blob));
+            left.extend(rooms.lacks(*id, blob).into_iter().map(now));
             if upkeep.scrub_ms.is_some() {
-                left.extend(rooms.doubts(*id, blob));
+                left.extend(rooms.doubts(*id, blob).map(by_age));
             }
         }
-        left.extend(rotten(catalog, providers, upkeep.scrub_ms.is_some()).await);
+        left.extend(rotten(catalog, providers, upkeep.scrub_ms.is_some()).await.into_iter().map(by_age));
     }
     if world.plan.workers.expiry.is_some() {
         let prefix = expiring::PREFIX.to_owned();
         let query = ListQuery { bucket, prefix, delimiter: None, after: None, limit: 10 };
         if !catalog.list(&query).await.expect("the catalog answers").lines.is_empty() {
-            left.push((Law::Expiry, "an object that is old enough has not expired".to_owned()));
+            left.push(now((Law::Expiry, "an object that is old enough has not expired".to_owned())));
         }
     }
     left
@@ -243,7 +262,8 @@ async fn readable(catalog: &dyn Catalog, providers: &[Arc<Provider>]) -> BTreeSe
         let at = providers.iter().find(|provider| provider.number() == row.backend.0);
         at.is_some_and(|provider| provider.stored().contains_key(row.path.as_str()))
     };
-    rows.iter().filter(lies).map(|row| row.blob).collect()
+    let kept = |row: &&ReplicaRow| [ReplicaState::Live, ReplicaState::Suspect].contains(&row.state);
+    rows.iter().filter(kept).filter(lies).map(|row| row.blob).collect()
 }
 
 /// Live replicas whose bytes are not what was written: a round of proofs finds them, a comparison only those that are

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use sim::{Ask, Cuts, Fault, PartPlan, Plan, UploadEnd, Verb};
+use sim::{Ask, Cuts, Fault, PartPlan, Plan, UpkeepPlan, UploadEnd, Verb};
 
 use crate::running::run;
 
@@ -80,7 +80,7 @@ const MUTATIONS: &[(&[&str], &str)] = &[
     (&["rebuild.removes"], "what was deleted stays deleted"),
     (&["reconcile.confirmed"], "a stray is looked up before it is believed"),
     (&["reconcile.looked-up"], "a replica is looked up before it is missed"),
-    (&["reconcile.marker"], "on a missing backend nothing is judged"),
+    (&["reconcile.marker", "suspect.marker"], "on a missing backend nothing is judged"),
     (&["repair.put-off"], "what cannot be repaired starves nobody"),
     (&["replace.drops"], "an overwrite lets go of what it replaced"),
     (&["reserve.repeated"], "a repeated reservation is given again"),
@@ -113,6 +113,8 @@ const SHARPENED: &[Sharpened] = &[
     ("budget.taken", with_large_bodies),
     ("copy.source", with_copies_of_what_changes),
     ("lost.repeated", with_lost_answers),
+    ("move.reads-first", with_repairs_of_what_changes),
+    ("move.took-all", with_repairs_that_are_answered_early),
     ("part.open", with_lost_answers),
     ("part.source", with_parts_of_what_changes),
     ("reader.first", with_slow_reads_of_what_changes),
@@ -167,6 +169,37 @@ fn with_slow_reads_of_what_changes(plan: &mut Plan) {
             0 => Verb::Put { size: 100, condition: Ask::None, flaw: None },
             _ => Verb::Get { whole: true },
         };
+    }
+}
+
+fn with_repairs_of_what_changes(plan: &mut Plan) {
+    plan.crashes.clear();
+    (plan.shuffle, plan.factor, plan.ack_replicas, plan.catalogs) = (90, 2, 1, None);
+    plan.workers.orders.clear();
+    let (interval_ms, scrub_ms, gone_ms) = (1_000, Some(60_000), 60_000);
+    plan.workers.upkeep = Some(UpkeepPlan { batch: 5, interval_ms, scrub_ms, gone_ms });
+    for backend in &mut plan.backends {
+        (backend.quota, backend.put_bytes_max) = (None, 1 << 40);
+        backend.windows.clear();
+        backend.odds.clear();
+        backend.odds.insert(Fault::PutFull, 400);
+        backend.odds.insert(Fault::Slow, 200);
+    }
+    for (index, op) in plan.clients.iter_mut().flatten().enumerate() {
+        (op.think_ms, op.patience_ms, op.key) = (op.seed % 900, None, 0);
+        let size = 100 + index;
+        op.verb = Verb::Put { size, condition: Ask::None, flaw: None };
+    }
+}
+
+fn with_repairs_that_are_answered_early(plan: &mut Plan) {
+    with_repairs_of_what_changes(plan);
+    for backend in &mut plan.backends {
+        backend.odds.clear();
+        backend.odds.insert(Fault::PutAnsweredEarly, 500);
+    }
+    for op in plan.clients.iter_mut().flatten() {
+        op.verb = Verb::Put { size: 12_000, condition: Ask::None, flaw: None };
     }
 }
 
