@@ -1,14 +1,19 @@
 //! Refusals that are made before the gateway sees a request.
 //!
 //! A head that cannot be read is refused by the HTTP library itself, with a bare status line. A client of S3
-//! looks for XML and a request id, so the library's answer is exchanged on its way out.
+//! looks for XML and a request id, so the library's answer is exchanged on its way out. In HTTP/2, where that
+//! answer is frames, larger heads than are allowed are let through to be refused here.
 
 use std::net::SocketAddr;
 
 use bytes::Bytes;
+use http::{HeaderValue, Response, StatusCode};
 use runtime::Chance;
 
+use crate::health::plain;
+
 /// Exchanges the library's answers on one connection.
+#[derive(Clone)]
 pub(crate) struct Refuser {
     /// Whom they go to.
     pub peer: SocketAddr,
@@ -20,6 +25,22 @@ impl Refuser {
     /// What to send in place of what is about to be written; `None` where that is no refusal of the library.
     pub(crate) fn instead_of(&self, written: &[u8]) -> Option<Bytes> {
         let status = bare_refusal(written)?;
+        Some(Bytes::from(answer(status, &self.note(status))))
+    }
+
+    /// The answer to a head that was read, and is larger than allowed.
+    pub(crate) fn too_large(&self) -> Response<Bytes> {
+        let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+        let id = self.note(status.as_u16());
+        let (_, code, message) = words(status.as_u16());
+        let mut answer = plain(status, "application/xml", document(code, message, &id));
+        let id = HeaderValue::try_from(id).expect("a request id is hexadecimal");
+        answer.headers_mut().insert("x-amz-request-id", id);
+        answer
+    }
+
+    /// Logs a refusal; gives its request id.
+    fn note(&self, status: u16) -> String {
         let id = request_id(&self.ids);
         tracing::info!(
             request_id = id,
@@ -28,7 +49,7 @@ impl Refuser {
             remote = %self.peer.ip(),
             "the head of a request could not be read"
         );
-        Some(Bytes::from(answer(status, &id)))
+        id
     }
 }
 
@@ -61,8 +82,9 @@ fn bare_refusal(written: &[u8]) -> Option<u16> {
     is_bare.then_some(status)
 }
 
-fn answer(status: u16, id: &str) -> String {
-    let (reason, code, message) = match status {
+/// Reason, code and message.
+fn words(status: u16) -> (&'static str, &'static str, &'static str) {
+    match status {
         414 => ("URI Too Long", "InvalidURI", "The URI of your request is too long."),
         431 => (
             "Request Header Fields Too Large",
@@ -70,7 +92,11 @@ fn answer(status: u16, id: &str) -> String {
             "Your request has more headers, or larger ones, than are allowed.",
         ),
         _ => ("Bad Request", "InvalidRequest", "The head of your request cannot be read."),
-    };
+    }
+}
+
+fn answer(status: u16, id: &str) -> String {
+    let (reason, code, message) = words(status);
     let document = document(code, message, id);
     format!(
         "HTTP/1.1 {status} {reason}\r\nconnection: close\r\ncontent-type: application/xml\r\n\

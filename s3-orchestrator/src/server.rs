@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use config::HostPort;
-use http::{Request, Response};
+use http::{HeaderName, HeaderValue, Request, Response, Version};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -19,7 +19,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
 use crate::connection::{Activity, Noted, Overdue, Patience, Watched};
-use crate::front::AnswerBody;
+use crate::front::{AnswerBody, whole};
 use crate::refusal::Refuser;
 use crate::tls::Tls;
 
@@ -27,6 +27,11 @@ use crate::tls::Tls;
 const HTTP2_WINDOW_BYTES: u32 = 1 << 20;
 /// Requests on one HTTP/2 connection at once.
 const HTTP2_STREAMS_MAX: u32 = 128;
+/// Up to so many times the bytes of a head that is allowed are read in HTTP/2, to refuse it as S3 does. What is
+/// larger still the library refuses, with a bare status.
+const HTTP2_HEAD_FACTOR: usize = 2;
+/// What HTTP/2 counts for each header beside its text.
+const HTTP2_HEADER_BYTES: usize = 32;
 /// Bytes of one HTTP/2 answer that may wait unsent.
 const HTTP2_SEND_BYTES_MAX: usize = 256 << 10;
 /// The smallest buffer that the HTTP library takes.
@@ -119,7 +124,7 @@ pub(crate) async fn serve<A: Answer>(
             tls: tls.clone(),
             answer: Arc::clone(&answer),
             builder: Arc::clone(&builder),
-            patience: limits.patience,
+            limits: limits.clone(),
             shutdown: shutdown.clone(),
             ids: ids.clone(),
             peer,
@@ -192,15 +197,27 @@ fn builder(limits: &Limits) -> Builder<Spawner> {
         .initial_connection_window_size(HTTP2_WINDOW_BYTES)
         .max_concurrent_streams(HTTP2_STREAMS_MAX)
         .max_send_buf_size(HTTP2_SEND_BYTES_MAX)
-        .max_header_list_size(u32::try_from(limits.head_bytes_max).unwrap_or(u32::MAX));
+        .max_header_list_size(u32::try_from(limits.head_bytes_max * HTTP2_HEAD_FACTOR).unwrap_or(u32::MAX));
     builder
+}
+
+/// Whether a head that came in HTTP/2 is larger than allowed. In HTTP/1 the library has seen to that.
+fn is_too_large<B>(request: &Request<B>, limits: &Limits) -> bool {
+    if request.version() != Version::HTTP_2 {
+        return false;
+    }
+    let headers = request.headers();
+    let of_one = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len();
+    let bytes: usize = headers.iter().map(|one| of_one(one) + HTTP2_HEADER_BYTES).sum();
+    let path = request.uri().path_and_query().map_or(0, |path| path.as_str().len());
+    headers.len() > limits.header_lines_max || bytes + path > limits.head_bytes_max
 }
 
 struct Connection<A> {
     tls: Option<Arc<Tls>>,
     answer: Arc<A>,
     builder: Arc<Builder<Spawner>>,
-    patience: Patience,
+    limits: Limits,
     shutdown: Shutdown,
     ids: Chance,
     peer: SocketAddr,
@@ -209,7 +226,7 @@ struct Connection<A> {
 impl<A: Answer> Connection<A> {
     async fn run(&self, stream: TcpStream) {
         let Some(tls) = &self.tls else { return self.speak_http(stream).await };
-        let handshake = runtime::timeout(self.patience.head, tls.accept(stream));
+        let handshake = runtime::timeout(self.limits.patience.head, tls.accept(stream));
         tokio::select! {
             done = handshake => match done {
                 Ok(Ok(stream)) => self.speak_http(stream).await,
@@ -222,16 +239,20 @@ impl<A: Answer> Connection<A> {
 
     async fn speak_http<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(&self, stream: S) {
         let activity = Activity::new();
+        let refuser = Refuser { peer: self.peer, ids: self.ids.clone() };
         let service = service_fn(|request| {
             let under_way = activity.request();
             let (answer, peer) = (Arc::clone(&self.answer), self.peer);
+            let refused = is_too_large(&request, &self.limits).then(|| refuser.too_large());
             async move {
-                let response = answer.answer(request, peer).await;
+                let response = match refused {
+                    Some(refusal) => whole(&request, refusal),
+                    None => answer.answer(request, peer).await,
+                };
                 Ok::<_, Infallible>(response.map(|body| Watched::new(body, under_way)))
             }
         });
-        let refuser = Refuser { peer: self.peer, ids: self.ids.clone() };
-        let stream = TokioIo::new(Noted::new(stream, Arc::clone(&activity), refuser));
+        let stream = TokioIo::new(Noted::new(stream, Arc::clone(&activity), refuser.clone()));
         let mut connection = pin!(self.builder.serve_connection(stream, service));
         let mut draining = pin!(self.shutdown.reached(Phase::Draining));
         let mut ending = false;
@@ -247,7 +268,7 @@ impl<A: Answer> Connection<A> {
                     ending = true;
                     connection.as_mut().graceful_shutdown();
                 }
-                () = runtime::sleep(self.patience.tick()) => match activity.overdue(&self.patience) {
+                () = runtime::sleep(self.limits.patience.tick()) => match activity.overdue(&self.limits.patience) {
                     None => {}
                     Some(Overdue::Idle) if !ending => {
                         ending = true;

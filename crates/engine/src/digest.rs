@@ -5,16 +5,13 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use catalog::Checksums;
 use md5::Digest as _;
-use runtime::Task;
-use tokio::sync::mpsc;
 use types::Md5;
 
 use crate::Algorithm;
+use crate::hashers::{Hashers, Hashing};
 
-/// From this length on the MD5 of a body is computed on a thread of its own.
+/// From this length on the MD5 of a body is computed on another thread, together with those of others.
 const OWN_THREAD_BYTES: u64 = 1 << 20;
-/// Chunks on their way to that thread.
-const QUEUE_CHUNKS: usize = 4;
 
 /// The digests of one body.
 pub(crate) struct Digests {
@@ -24,7 +21,7 @@ pub(crate) struct Digests {
 
 enum Md5Work {
     Here(md5::Md5),
-    Thread { queue: mpsc::Sender<Bytes>, task: Task<[u8; 16]> },
+    Thread(Hashing),
 }
 
 enum Sum {
@@ -35,11 +32,19 @@ enum Sum {
 
 impl Digests {
     /// The MD5, and these, of a body of this length.
-    pub(crate) fn new(length: u64, algorithms: impl IntoIterator<Item = Algorithm>) -> Self {
+    pub(crate) fn new(
+        hashers: &Hashers,
+        length: u64,
+        algorithms: impl IntoIterator<Item = Algorithm>,
+    ) -> Self {
         let mut wanted: Vec<Algorithm> = algorithms.into_iter().collect();
         wanted.sort_unstable();
         wanted.dedup();
-        let md5 = if length < OWN_THREAD_BYTES { Md5Work::Here(md5::Md5::new()) } else { md5_thread() };
+        let md5 = if length < OWN_THREAD_BYTES {
+            Md5Work::Here(md5::Md5::new())
+        } else {
+            Md5Work::Thread(hashers.begin())
+        };
         Self { md5, sums: wanted.into_iter().map(|algorithm| (algorithm, Sum::new(algorithm))).collect() }
     }
 
@@ -47,8 +52,7 @@ impl Digests {
     pub(crate) async fn update(&mut self, bytes: &Bytes) {
         match &mut self.md5 {
             Md5Work::Here(md5) => md5.update(bytes),
-            // The thread ends early only with the process.
-            Md5Work::Thread { queue, .. } => drop(queue.send(bytes.clone()).await),
+            Md5Work::Thread(hashing) => hashing.update(bytes).await,
         }
         for (_, sum) in &mut self.sums {
             sum.update(bytes);
@@ -63,29 +67,10 @@ impl Digests {
         }
         let md5 = match self.md5 {
             Md5Work::Here(md5) => md5.finalize().into(),
-            Md5Work::Thread { queue, task } => {
-                drop(queue);
-                task.await.ok()?
-            }
+            Md5Work::Thread(hashing) => hashing.finish().await?,
         };
         Some((Md5(md5), checksums))
     }
-}
-
-fn md5_thread() -> Md5Work {
-    let (queue, mut chunks) = mpsc::channel::<Bytes>(QUEUE_CHUNKS);
-    let task = runtime::spawn_blocking(move || {
-        let mut md5 = md5::Md5::new();
-        let mut batch = Vec::with_capacity(QUEUE_CHUNKS);
-        // All that are there at once: then the body is woken once for as many.
-        while chunks.blocking_recv_many(&mut batch, QUEUE_CHUNKS) > 0 {
-            for chunk in batch.drain(..) {
-                md5.update(&chunk);
-            }
-        }
-        md5.finalize().into()
-    });
-    Md5Work::Thread { queue, task }
 }
 
 impl Sum {
@@ -158,7 +143,7 @@ mod tests {
     use super::*;
 
     async fn check(length: u64) {
-        let mut digests = Digests::new(length, Algorithm::ALL);
+        let mut digests = Digests::new(&Hashers::default(), length, Algorithm::ALL);
         digests.update(&Bytes::from_static(b"1234")).await;
         digests.update(&Bytes::from_static(b"56789")).await;
         let (md5, sums) = digests.finish().await.unwrap();

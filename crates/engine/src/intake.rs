@@ -7,6 +7,7 @@ use runtime::mutation;
 use types::Md5;
 
 use crate::digest::Digests;
+use crate::hashers::Hashers;
 use crate::{BodyFault, EngineError, Expected, Incoming, IncomingStream};
 
 /// A body that is being taken in.
@@ -15,7 +16,8 @@ pub(crate) struct Intake {
     taken: u64,
     stream: IncomingStream,
     expected: Expected,
-    digests: Digests,
+    /// Until it is proved.
+    digests: Option<Digests>,
     /// What the client sent beyond the end of a blob.
     rest: Bytes,
 }
@@ -28,12 +30,12 @@ pub(crate) struct Proof {
 }
 
 impl Intake {
-    pub(crate) fn new(body: Incoming) -> Self {
+    pub(crate) fn new(body: Incoming, hashers: &Hashers) -> Self {
         let Incoming { length, stream, expected } = body;
         let algorithms = expected.checksums.iter().map(|(algorithm, _)| *algorithm);
         let algorithms = algorithms.chain(expected.trailer_algorithms.iter().copied());
-        let digests = Digests::new(length, algorithms.chain(expected.compute.iter().copied()));
-        Self { length, taken: 0, stream, expected, digests, rest: Bytes::new() }
+        let digests = Digests::new(hashers, length, algorithms.chain(expected.compute.iter().copied()));
+        Self { length, taken: 0, stream, expected, digests: Some(digests), rest: Bytes::new() }
     }
 
     /// Bytes that were announced.
@@ -68,7 +70,9 @@ impl Intake {
             if self.taken > self.length {
                 return Err(BodyFault::TooLong { expected: self.length });
             }
-            self.digests.update(&bytes).await;
+            if let Some(digests) = &mut self.digests {
+                digests.update(&bytes).await;
+            }
             return Ok(Some(bytes));
         }
     }
@@ -80,7 +84,9 @@ impl Intake {
         if let Some(bytes) = self.receive().await? {
             return Err(EngineError::Internal(format!("{} bytes were left when proving", bytes.len())));
         }
-        let digests = std::mem::replace(&mut self.digests, Digests::new(0, []));
+        let Some(digests) = self.digests.take() else {
+            return Err(EngineError::Internal("a body was proved twice".to_owned()));
+        };
         let Some((md5, checksums)) = digests.finish().await else {
             return Err(EngineError::Internal("the thread that computes the MD5 was lost".to_owned()));
         };
@@ -115,7 +121,7 @@ mod tests {
     }
 
     async fn take(body: Incoming) -> Result<(Vec<u8>, Proof), String> {
-        let mut intake = Intake::new(body);
+        let mut intake = Intake::new(body, &Hashers::default());
         let mut all = Vec::new();
         while let Some(bytes) = intake.next(3).await.map_err(|e| e.to_string())? {
             assert!(bytes.len() <= 3);

@@ -15,6 +15,7 @@ mod engine;
 mod error;
 mod freeze;
 mod get;
+mod hashers;
 mod health;
 mod held;
 mod intake;

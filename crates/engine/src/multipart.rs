@@ -67,7 +67,7 @@ impl Engine {
         let purpose = ReserveFor::Part { upload, bucket: bucket.id, key: key.clone() };
         let says = describe(&bucket.name, &key, &catalog::ObjectHeaders::default(), &Vec::new());
         let write = WriteFor { bucket: &bucket, key: &key, purpose, says };
-        let written = shared.write_body(write, Intake::new(body)).await?;
+        let written = shared.write_body(write, Intake::new(body, &shared.hashers)).await?;
 
         let part = Part {
             number,

@@ -39,7 +39,7 @@ impl Engine {
         };
         let says = describe(&bucket.name, &key, &headers, &metadata);
         let write = WriteFor { bucket: &bucket, key: &key, purpose, says };
-        let written = shared.write_body(write, Intake::new(body)).await?;
+        let written = shared.write_body(write, Intake::new(body, &shared.hashers)).await?;
 
         let modified = shared.clock.now();
         let state = ObjectState {

@@ -115,7 +115,7 @@ impl Shared {
         let stat = place.maintenance.head(&found.path).await.map_err(unreadable)?;
         let Download { length, mut stream, .. } =
             place.maintenance.get(&found.path, None).await.map_err(unreadable)?;
-        let (mut digests, mut blocks) = (Digests::new(length, []), BlockHasher::new());
+        let (mut digests, mut blocks) = (Digests::new(&self.hashers, length, []), BlockHasher::new());
         while let Some(bytes) = stream.next().await {
             let bytes = bytes.map_err(unreadable)?;
             blocks.update(&bytes);

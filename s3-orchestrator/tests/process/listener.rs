@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty};
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -63,6 +67,45 @@ async fn a_head_that_is_too_large_is_refused() {
     server.ready().await;
     check_refused(&server, &endless, "", (414, "InvalidURI")).await;
     check_refused(&server, "/a", "no header\r\n", (400, "InvalidRequest")).await;
+}
+
+/// What HTTP/2 answers to a request with these headers: status, content type, body.
+async fn ask_in_http2(server: &Server, headers: &[(String, String)]) -> (u16, String, String) {
+    let stream = TokioIo::new(TcpStream::connect(&server.addr).await.unwrap());
+    let (mut sender, connection) = http2::handshake(TokioExecutor::new(), stream).await.unwrap();
+    let _connection = runtime::spawn(connection);
+    let mut request = http::Request::get(format!("http://{}/b/key", server.addr));
+    for (name, value) in headers {
+        request = request.header(name, value);
+    }
+    let request = request.body(Empty::<Bytes>::new()).unwrap();
+    let answer = runtime::timeout(PATIENCE, sender.send_request(request)).await.expect("it is answered");
+    let (head, body) = answer.unwrap().into_parts();
+    let kind = head.headers.get("content-type").map_or("", |value| value.to_str().unwrap()).to_owned();
+    let body = body.collect().await.unwrap().to_bytes();
+    (head.status.as_u16(), kind, String::from_utf8(body.to_vec()).unwrap())
+}
+
+#[tokio::test]
+async fn a_head_that_is_too_large_is_refused_in_http2_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let limits = ", max_header_bytes: 16KB, max_header_value_count: 20";
+    let server = Server::start(&config(dir.path(), limits, "")).await;
+    server.ready().await;
+    let long = |bytes| [("x-long".to_owned(), "y".repeat(bytes))];
+    let many: Vec<_> = (0..30).map(|number| (format!("x-many-{number}"), "1".to_owned())).collect();
+    assert_eq!(ask_in_http2(&server, &long(10_000)).await.0, 403, "nobody signed it");
+    for headers in [&long(20_000)[..], &many] {
+        let (status, kind, body) = ask_in_http2(&server, headers).await;
+        assert_eq!((status, kind.as_str()), (431, "application/xml"), "{body}");
+        assert!(body.contains("<Code>RequestHeaderSectionTooLarge</Code>"), "{body}");
+        let id = body.split_once("<RequestId>").unwrap().1.split_once('<').unwrap().0;
+        let logged = server.logged(|line| line["request_id"] == id).await;
+        assert_eq!(logged["status"], 431, "{logged}");
+    }
+    // What is far too large the library refuses as soon as it sees that.
+    let (status, _, body) = ask_in_http2(&server, &long(100_000)).await;
+    assert_eq!((status, body.as_str()), (431, ""));
 }
 
 /// A head that cannot be read is answered as S3 answers: XML, and an id that stands in the log as well.

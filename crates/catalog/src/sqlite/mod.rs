@@ -86,11 +86,11 @@ impl Sqlite {
         self.writer.close().await
     }
 
-    /// Runs a transaction.
+    /// Runs a transaction, twice if need be.
     async fn write<T, F>(&self, work: F) -> Result<T, CatalogError>
     where
         T: Send + 'static,
-        F: FnOnce(&mut Tx<'_>) -> Result<T, CatalogError> + Send + 'static,
+        F: Fn(&mut Tx<'_>) -> Result<T, CatalogError> + Send + 'static,
     {
         self.writer.write(work).await
     }

@@ -22,7 +22,7 @@ impl Moves for Sqlite {
         owner: BootId,
         targets: Vec<Target>,
     ) -> Result<Option<Target>, CatalogError> {
-        self.write(move |tx| reserve_move(tx, blob, owner, targets)).await
+        self.write(move |tx| reserve_move(tx, blob, owner, targets.clone())).await
     }
 
     async fn commit_move(&self, commit: CommitMove) -> Result<(), CatalogError> {

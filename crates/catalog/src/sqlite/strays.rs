@@ -33,7 +33,7 @@ impl Strays for Sqlite {
         strays: Vec<Stray>,
         until: Timestamp,
     ) -> Result<u32, CatalogError> {
-        self.write(move |tx| quarantine(tx, change, backend, strays, until)).await
+        self.write(move |tx| quarantine(tx, change, backend, strays.clone(), until)).await
     }
 
     async fn quarantined(
@@ -76,7 +76,7 @@ impl Strays for Sqlite {
     }
 
     async fn restore_quarantined(&self, restore: RestoreQuarantined) -> Result<Committed, CatalogError> {
-        self.write(move |tx| restore_quarantined(tx, restore)).await
+        self.write(move |tx| restore_quarantined(tx, restore.clone())).await
     }
 }
 

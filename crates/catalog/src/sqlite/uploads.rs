@@ -19,7 +19,7 @@ use crate::{
 #[async_trait]
 impl Uploads for Sqlite {
     async fn create_upload(&self, create: CreateUpload) -> Result<(), CatalogError> {
-        self.write(move |tx| create_upload(tx, create)).await
+        self.write(move |tx| create_upload(tx, create.clone())).await
     }
 
     async fn find_upload(
@@ -32,19 +32,19 @@ impl Uploads for Sqlite {
     }
 
     async fn commit_part(&self, commit: CommitPart) -> Result<(), CatalogError> {
-        self.write(move |tx| commit_part(tx, commit)).await
+        self.write(move |tx| commit_part(tx, commit.clone())).await
     }
 
     async fn copy_part(&self, copy: CopyPart) -> Result<Part, CatalogError> {
-        self.write(move |tx| copy_part(tx, copy)).await
+        self.write(move |tx| copy_part(tx, copy.clone())).await
     }
 
     async fn complete_upload(&self, complete: CompleteUpload) -> Result<Completed, CatalogError> {
-        self.write(move |tx| completion::complete_upload(tx, complete)).await
+        self.write(move |tx| completion::complete_upload(tx, complete.clone())).await
     }
 
     async fn abort_upload(&self, abort: AbortUpload) -> Result<(), CatalogError> {
-        self.write(move |tx| completion::abort_upload(tx, abort)).await
+        self.write(move |tx| completion::abort_upload(tx, abort.clone())).await
     }
 
     async fn list_parts(&self, query: &PartsQuery) -> Result<PartsPage, CatalogError> {

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use runtime::mutation;
 use rusqlite::{OptionalExtension, params};
-use types::{BootId, ChangeId, ETag, ObjectKey};
+use types::{BlobId, BootId, ChangeId, ETag, ObjectKey};
 
 use super::rows::{self, content_columns, int, json, millis};
 use super::writer::Tx;
@@ -18,11 +18,11 @@ use crate::{
 #[async_trait]
 impl Writes for Sqlite {
     async fn reserve(&self, request: Reserve) -> Result<Vec<Target>, CatalogError> {
-        self.write(move |tx| reserve(tx, request)).await
+        self.write(move |tx| reserve(tx, request.clone())).await
     }
 
     async fn add_replica(&self, add: AddReplica) -> Result<Option<Target>, CatalogError> {
-        self.write(move |tx| add_replica(tx, add)).await
+        self.write(move |tx| add_replica(tx, add.clone())).await
     }
 
     async fn let_go(&self, owner: BootId, fates: Vec<Fate>) -> Result<(), CatalogError> {
@@ -34,33 +34,37 @@ impl Writes for Sqlite {
     }
 
     async fn commit_put(&self, commit: CommitPut) -> Result<Committed, CatalogError> {
-        self.write(move |tx| commit_put(tx, commit)).await
+        self.write(move |tx| commit_put(tx, commit.clone())).await
     }
 
     async fn copy_object(&self, copy: CopyObject) -> Result<Committed, CatalogError> {
-        self.write(move |tx| edits::copy_object(tx, copy)).await
+        self.write(move |tx| edits::copy_object(tx, copy.clone())).await
     }
 
     async fn delete_objects(&self, delete: DeleteObjects) -> Result<Vec<DeleteAnswer>, CatalogError> {
-        self.write(move |tx| edits::delete_objects(tx, delete)).await
+        self.write(move |tx| edits::delete_objects(tx, delete.clone())).await
     }
 
     async fn set_tags(&self, set: SetTags) -> Result<Object, CatalogError> {
-        self.write(move |tx| edits::set_tags(tx, set)).await
+        self.write(move |tx| edits::set_tags(tx, set.clone())).await
     }
 }
 
 fn reserve(tx: &mut Tx<'_>, request: Reserve) -> Result<Vec<Target>, CatalogError> {
     tx.check_alive(request.owner)?;
+    // Before anything is changed, so that most who are refused leave no traces.
+    if let Err(refused) = check_purpose(tx, &request.purpose) {
+        // An answer was lost, and the precondition held when the blob came: this is not the time to look at it.
+        let repeated = is_reserved(tx, request.blob)? && !mutation::is_on("reserve.repeated");
+        return if repeated { repeated_reserve(tx, request) } else { Err(refused) };
+    }
     let inserted = tx.execute(
         "INSERT OR IGNORE INTO blobs (blob, size, refs, wanted, replicas_live) VALUES (?1, ?2, 0, ?3, 0)",
         params![request.blob.to_bytes(), int(request.size), request.wanted],
     )?;
     if inserted == 0 && !mutation::is_on("reserve.repeated") {
-        // Before the precondition is looked at: it held then.
         return repeated_reserve(tx, request);
     }
-    check_purpose(tx, &request.purpose)?;
     let mut taken: Vec<Target> = Vec::new();
     for target in request.targets {
         if taken.len() >= usize::try_from(request.wanted).unwrap_or(usize::MAX) {
@@ -76,6 +80,10 @@ fn reserve(tx: &mut Tx<'_>, request: Reserve) -> Result<Vec<Target>, CatalogErro
         return Err(Refusal::OutOfSpace { size: request.size }.into());
     }
     Ok(taken)
+}
+
+fn is_reserved(tx: &Tx<'_>, blob: BlobId) -> Result<bool, CatalogError> {
+    Ok(tx.stmt("SELECT 1 FROM blobs WHERE blob = ?1")?.exists(params![blob.to_bytes()])?)
 }
 
 /// The blob is there: an answer was lost, and the same targets are given again.

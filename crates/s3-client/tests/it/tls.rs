@@ -41,6 +41,7 @@ async fn echo(config: Arc<ServerConfig>) -> (RawServer, String) {
             else {
                 return;
             };
+            // N56: streams of bulk data that share one HTTP/2 connection to a backend share its window.
             assert_eq!(connection.stream.get_ref().1.alpn_protocol(), Some(&b"http/1.1"[..]));
             while let Some((head, _)) = connection.read_request().await {
                 let line = head.lines().next().unwrap_or_default().to_owned();

@@ -167,3 +167,52 @@ async fn the_horizon_is_there_before_the_answer() {
         assert_eq!(claimed.unwrap().len(), usize::try_from(size).unwrap() * 2);
     }
 }
+
+type JobOfTest = fn(&Tx<'_>) -> Result<(), CatalogError>;
+
+/// How often each job of a batch was run.
+#[expect(clippy::await_holding_lock, reason = "it is what the writer thread waits for, no task of the test")]
+async fn runs_of(conn: &Arc<Mutex<Connection>>, writer: &Arc<Writer>, jobs: &[JobOfTest]) -> Vec<u32> {
+    // While the connection is held, all of them queue up and become one batch.
+    let held = conn.lock().unwrap();
+    let queued: Vec<_> = jobs
+        .iter()
+        .map(|&job| {
+            let writer = Arc::clone(writer);
+            let runs = Arc::new(AtomicU32::new(0));
+            let counted = Arc::clone(&runs);
+            let work = move |tx: &mut Tx<'_>| {
+                counted.fetch_add(1, Ordering::SeqCst);
+                job(tx)
+            };
+            (runs, runtime::spawn(async move { writer.write(work).await }))
+        })
+        .collect();
+    // The first one may have been taken before the others came: it waits for the connection.
+    tokio::task::yield_now().await;
+    drop(held);
+    let mut all = Vec::new();
+    for (runs, job) in queued {
+        // Refused or not is the job's affair.
+        let _ = job.await.unwrap();
+        all.push(runs.load(Ordering::SeqCst));
+    }
+    all
+}
+
+#[tokio::test]
+async fn a_batch_is_run_again_only_where_a_refused_job_left_traces() {
+    let (conn, writer) = start(Connection::open_in_memory().unwrap(), never());
+    let refused = |_: &Tx<'_>| Err(Refusal::NoSuchKey.into());
+    let traces = |tx: &Tx<'_>| {
+        insert(tx, 200)?;
+        Err(Refusal::NoSuchKey.into())
+    };
+    let clean = runs_of(&conn, &writer, &[|tx| insert(tx, 1), refused, |tx| insert(tx, 2)]).await;
+    assert_eq!((clean, count(&conn)), (vec![1, 1, 1], 2));
+    let dirty = runs_of(&conn, &writer, &[|tx| insert(tx, 3), traces, |tx| insert(tx, 4)]).await;
+    assert_eq!((dirty, count(&conn)), (vec![2, 2, 1], 4));
+    // Warned by that, the next ones have savepoints from their beginning.
+    let careful = runs_of(&conn, &writer, &[|tx| insert(tx, 5), traces, |tx| insert(tx, 6)]).await;
+    assert_eq!((careful, count(&conn)), (vec![1, 1, 1], 6));
+}
