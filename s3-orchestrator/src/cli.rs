@@ -10,20 +10,21 @@ use std::process::ExitCode;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use types::BackendName;
 
-use crate::commands::{admin, demo, rebuild, serve, validate, version};
+use crate::commands::{admin, demo, rebuild, serve, sync, validate, version};
 
 /// Commands and what they do.
-const COMMANDS: [(&str, &str); 7] = [
+const COMMANDS: [(&str, &str); 8] = [
     ("serve", "start the server; the default without a command"),
     ("validate", "check a configuration and show what is in force"),
     ("admin", "ask a running process, or tell it what to do"),
     ("version", "print the version"),
     ("demo", "start a server with three directories as backends; needs no configuration"),
+    ("sync", "make objects of what lies on a backend since before, where it lies"),
     ("rebuild", "make a lost catalog anew from what lies on the backends"),
     ("help", "print this"),
 ];
 /// Commands of the Go program that this release lacks.
-const NOT_BUILT: [&str; 2] = ["init", "sync"];
+const NOT_BUILT: [&str; 1] = ["init"];
 /// The command line itself is wrong.
 const USAGE: u8 = 2;
 
@@ -47,6 +48,7 @@ pub(crate) fn run(args: Vec<OsString>) -> ExitCode {
             with_flags(flags_of("validate").arg(config_flag()), flags, |f| validate::run(&config_of(f)))
         }
         "admin" => with_flags(admin::command(flags_of("admin")), flags, admin::run),
+        "sync" => with_flags(sync::command(flags_of("sync")), flags, sync::run),
         "version" => with_flags(flags_of("version"), flags, |_| version::run()),
         "demo" => with_flags(demo_flags(), flags, |flags| {
             let dir = flags.get_one::<PathBuf>("dir").cloned().unwrap_or_else(|| ".demo".into());

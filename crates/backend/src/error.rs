@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use runtime::mutation;
 use types::Timestamp;
 
 /// A failed operation on a backend.
@@ -103,7 +104,9 @@ impl ErrorKind {
             // Wrong credentials are wrong for every request; throttled is what is left after retries.
             Self::Denied | Self::Throttled { .. } | Self::Unavailable | Self::Unknown => Verdict::Failed,
             // A limit of ours: it was not asked at all.
+            Self::LimitReached { .. } if mutation::is_on("verdict.limit") => Verdict::Failed,
             Self::LimitReached { .. } => Verdict::Nothing,
+            Self::BadBody if mutation::is_on("verdict.body") => Verdict::Failed,
             Self::BadBody | Self::Corrupt | Self::Unsupported | Self::Refused => Verdict::Nothing,
         }
     }

@@ -23,8 +23,8 @@ pub mod suite;
 mod timeout;
 
 pub use allowance::{
-    ASKS_MAX, Allowance, Ask, CLOCK_TOLERANCE, Cover, CoverAsk, Hand, Needs, Piece, Present, Purse, Shortage,
-    UNLIMITED, apart,
+    ASKS_MAX, Allowance, Ask, BORDER_MARGIN, CLOCK_TOLERANCE, Cover, CoverAsk, Hand, Needs, Piece, Present,
+    Purse, Shortage, UNLIMITED, apart,
 };
 pub use attach::{AttachError, Attached, Claim, attach, read_markers};
 pub use body::{Body, BodyError, ByteStream, collect};

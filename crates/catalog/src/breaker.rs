@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use runtime::{Breaker, BreakerState, Permit};
+use runtime::{Breaker, BreakerState, Permit, mutation};
 
 use crate::{Around, CatalogError, Decorated, Verb};
 
@@ -36,7 +36,8 @@ impl Around for Breakers {
         verb: Verb,
         run: impl Future<Output = Result<T, CatalogError>> + Send,
     ) -> Result<T, CatalogError> {
-        let breaker = if verb.writes { &self.writes } else { &self.reads };
+        let together = mutation::is_on("catalog.apart");
+        let breaker = if verb.writes && !together { &self.writes } else { &self.reads };
         let permit = breaker.admit().map_err(|refused| {
             let message = format!("it failed again and again and is left alone for {:?}", refused.again_in);
             CatalogError::Unavailable(message)
@@ -51,6 +52,7 @@ impl Around for Breakers {
 fn judge(permit: Permit, error: Option<&CatalogError>) {
     match error {
         Some(CatalogError::Unavailable(_) | CatalogError::Unknown(_)) => permit.failed(),
+        Some(CatalogError::Refused(_)) if mutation::is_on("catalog.refusal") => permit.failed(),
         None | Some(CatalogError::Refused(_) | CatalogError::Damaged(_)) => permit.succeeded(),
     }
 }

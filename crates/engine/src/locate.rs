@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use catalog::{CatalogError, Object, Piece, Unsatisfiable};
+use runtime::mutation;
 use types::ByteRange;
 
 use crate::engine::Shared;
@@ -44,6 +45,7 @@ impl Shared {
         let gone = matches!(error, CatalogError::Unavailable(_) | CatalogError::Unknown(_));
         match self.recent.find(bucket, key, want).filter(|_| gone) {
             Some(found) => Ok((found, ticket)),
+            None if gone && mutation::is_on("locate.unknown") => Err(EngineError::NoSuchKey),
             None => Err(error.into()),
         }
     }

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use catalog::{BucketId, Content, Object, Piece, Want};
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
+use runtime::mutation;
 use types::{ByteRange, ObjectKey};
 
 use crate::locate::Found;
@@ -85,12 +86,14 @@ impl Recent {
         if present.as_ref().is_some_and(|known| known.holds(object, pieces)) {
             return;
         }
-        if self.slot(&key).load(Ordering::SeqCst) > ticket.0 {
+        let in_time =
+            || self.slot(&key).load(Ordering::SeqCst) <= ticket.0 || mutation::is_on("recent.ticket");
+        if !in_time() {
             return;
         }
         cache.insert(key.clone(), Arc::new(Known::new(object, present.as_deref(), pieces)));
         // Written meanwhile, after the look above: the writer may have been here before us.
-        if self.slot(&key).load(Ordering::SeqCst) > ticket.0 {
+        if !in_time() {
             cache.remove(&key);
         }
     }
@@ -118,6 +121,9 @@ impl Recent {
 
     /// A key is being written, or was: what is known of it may be wrong.
     pub(crate) fn forget(&self, bucket: BucketId, key: &ObjectKey) {
+        if mutation::is_on("recent.forget") {
+            return;
+        }
         let key = (bucket, key.clone());
         self.slot(&key).fetch_max(self.next_write(), Ordering::SeqCst);
         if let Some(cache) = &self.cache {
@@ -125,19 +131,27 @@ impl Recent {
         }
     }
 
-    /// A write was committed, and made this.
-    pub(crate) fn wrote(&self, object: &Object, pieces: &[Arc<Piece>]) {
+    /// A write was committed, and made this. Its ticket is from before the commit: where another write of the key was
+    /// told since, that one may have come behind it, and been a delete, which leaves nothing to compare with.
+    pub(crate) fn wrote(&self, ticket: Ticket, object: &Object, pieces: &[Arc<Piece>]) {
         let Some(cache) = &self.cache else { return };
         let key = (object.bucket, object.key.clone());
         let number = self.next_write();
-        self.slot(&key).fetch_max(number, Ordering::SeqCst);
+        let before = self.slot(&key).fetch_max(number, Ordering::SeqCst);
+        let alone = before <= ticket.0 || mutation::is_on("recent.between");
         let present = cache.get(&key);
-        if present.as_ref().is_some_and(|known| known.object.revision > object.revision) {
+        let last_come_last_known = mutation::is_on("recent.latest");
+        if present.as_ref().is_some_and(|known| known.object.revision > object.revision)
+            && !last_come_last_known
+        {
             // A later write was quicker.
             return;
         }
+        if present.is_none() && !alone {
+            return;
+        }
         cache.insert(key.clone(), Arc::new(Known::new(object, present.as_deref(), pieces)));
-        if self.slot(&key).load(Ordering::SeqCst) > number {
+        if self.slot(&key).load(Ordering::SeqCst) > number && !last_come_last_known {
             // Another write, and nobody here knows which came last.
             cache.remove(&key);
         }
@@ -199,7 +213,13 @@ impl Known {
             Ok(range) if range.length > 0 => self.covering(range)?,
             _ => Vec::new(),
         };
-        Some(Found { object: self.object.clone(), range, parts: None, pieces, degraded: true })
+        Some(Found {
+            object: self.object.clone(),
+            range,
+            parts: None,
+            pieces,
+            degraded: !mutation::is_on("recent.marked"),
+        })
     }
 
     /// The pieces that hold all of a range.
@@ -247,6 +267,7 @@ fn bytes_of_piece(piece: &Piece) -> usize {
 /// what was known before is not given out.
 pub(crate) struct Forgetting<'a> {
     recent: &'a Recent,
+    ticket: Ticket,
     bucket: BucketId,
     keys: Vec<ObjectKey>,
 }
@@ -254,13 +275,13 @@ pub(crate) struct Forgetting<'a> {
 impl<'a> Forgetting<'a> {
     /// These keys are about to be written.
     pub(crate) fn new(recent: &'a Recent, bucket: BucketId, keys: Vec<ObjectKey>) -> Self {
-        Self { recent, bucket, keys }
+        Self { recent, ticket: recent.ticket(), bucket, keys }
     }
 
     /// The write was committed, and made this of its only key.
     pub(crate) fn wrote(mut self, object: &Object, pieces: &[Arc<Piece>]) {
         self.keys.clear();
-        self.recent.wrote(object, pieces);
+        self.recent.wrote(self.ticket, object, pieces);
     }
 }
 
@@ -327,6 +348,11 @@ mod tests {
         })
     }
 
+    /// A write that nobody else comes in between of.
+    fn wrote(recent: &Recent, object: &Object, pieces: &[Arc<Piece>]) {
+        recent.wrote(recent.ticket(), object, pieces);
+    }
+
     fn revision(recent: &Recent, name: &str) -> Option<u64> {
         recent.find(BUCKET, &key(name), Want::State).map(|found| found.object.revision)
     }
@@ -337,7 +363,7 @@ mod tests {
         let early = recent.ticket();
         recent.found(early, &blob("k", 1), &[piece(0, 100, 1)]);
         assert_eq!(revision(&recent, "k"), Some(1));
-        recent.wrote(&blob("k", 2), &[piece(0, 100, 2)]);
+        wrote(&recent, &blob("k", 2), &[piece(0, 100, 2)]);
         recent.found(early, &blob("k", 1), &[piece(0, 100, 1)]);
         assert_eq!(revision(&recent, "k"), Some(2));
         // A delete leaves nothing that a revision could be compared with.
@@ -351,15 +377,31 @@ mod tests {
     #[test]
     fn of_two_writes_the_later_one_stays() {
         let recent = Recent::new(1 << 20);
-        recent.wrote(&blob("k", 6), &[]);
-        recent.wrote(&blob("k", 5), &[]);
+        wrote(&recent, &blob("k", 6), &[]);
+        wrote(&recent, &blob("k", 5), &[]);
         assert_eq!(revision(&recent, "k"), Some(6));
+    }
+
+    /// A delete that came behind a write and was answered before it: seed 1807 of the simulation.
+    #[test]
+    fn what_was_deleted_before_its_write_was_answered_is_not_remembered() {
+        let recent = Recent::new(1 << 20);
+        let write = Forgetting::new(&recent, BUCKET, vec![key("k")]);
+        drop(Forgetting::new(&recent, BUCKET, vec![key("k")]));
+        write.wrote(&blob("k", 1), &[]);
+        assert_eq!(revision(&recent, "k"), None);
+        // Of two writes the revisions tell.
+        let (first, second) = [(); 2].map(|()| Forgetting::new(&recent, BUCKET, vec![key("k")])).into();
+        recent.found(recent.ticket(), &blob("k", 2), &[]);
+        first.wrote(&blob("k", 3), &[]);
+        second.wrote(&blob("k", 4), &[]);
+        assert_eq!(revision(&recent, "k"), Some(4));
     }
 
     #[test]
     fn whoever_goes_away_in_the_midst_of_a_write_leaves_nothing_known() {
         let recent = Recent::new(1 << 20);
-        recent.wrote(&blob("k", 1), &[]);
+        wrote(&recent, &blob("k", 1), &[]);
         drop(Forgetting::new(&recent, BUCKET, vec![key("k")]));
         assert_eq!(revision(&recent, "k"), None);
         Forgetting::new(&recent, BUCKET, vec![key("k")]).wrote(&blob("k", 2), &[]);
@@ -384,7 +426,7 @@ mod tests {
         recent.found(recent.ticket(), &large, &[piece(100, 100, 2)]);
         assert_eq!((find(Want::Whole), find(from(99, 100))), (Some(3), Some(2)));
         // Other content: nothing of it is known.
-        recent.wrote(&blob("k", 2), &[]);
+        wrote(&recent, &blob("k", 2), &[]);
         assert_eq!((find(Want::State), find(Want::Whole)), (Some(0), None));
     }
 
@@ -401,13 +443,13 @@ mod tests {
     fn it_keeps_within_its_bytes() {
         let recent = Recent::new(1 << 20);
         for number in 0..20_000 {
-            recent.wrote(&blob(&format!("key-{number}"), 1), &[piece(0, 100, 1)]);
+            wrote(&recent, &blob(&format!("key-{number}"), 1), &[piece(0, 100, 1)]);
         }
         let cache = recent.cache.as_ref().unwrap();
         assert!(cache.weight() <= 1 << 20, "{} bytes", cache.weight());
         assert!(cache.len() > 200, "{} objects", cache.len());
         let none = Recent::new(0);
-        none.wrote(&blob("k", 1), &[]);
+        wrote(&none, &blob("k", 1), &[]);
         assert_eq!(revision(&none, "k"), None);
     }
 }

@@ -9,7 +9,7 @@ mod machine;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::{Chance, Instant, instant_now};
+use crate::{Chance, Instant, instant_now, mutation};
 
 use machine::{Admission, Machine, Pass};
 
@@ -243,7 +243,12 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        let moved = self.pass.take().and_then(|pass| self.breaker.machine().dropped(pass, instant_now()));
+        let breaker = &self.breaker;
+        let dropped = |pass| match mutation::is_on("permit.dropped") {
+            true => breaker.machine().failed(pass, instant_now(), &breaker.chance),
+            false => breaker.machine().dropped(pass, instant_now()),
+        };
+        let moved = self.pass.take().and_then(dropped);
         self.breaker.tell(moved);
     }
 }

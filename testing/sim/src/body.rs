@@ -11,8 +11,8 @@ use futures::{StreamExt, stream};
 use runtime::Chance;
 use types::Md5;
 
-use crate::Fault;
 use crate::world::World;
+use crate::{Fault, limits};
 
 /// Largest chunk that a client sends.
 pub(crate) const CHUNK_BYTES_MAX: u64 = 1_400;
@@ -79,7 +79,7 @@ pub(crate) fn incoming(world: &Arc<World>, data: &Bytes, seed: u64, flaw: Option
         ends_at: ends_at(data, seed, flaw),
         sent: 0,
         flaw,
-        dawdles: seed.is_multiple_of(7),
+        pause_ms: if seed.is_multiple_of(7) { limits::pause_ms(world, data.len() / 700).max(60) } else { 0 },
         lingers: seed.is_multiple_of(2),
     };
     let mut expected = Expected::default();
@@ -114,15 +114,16 @@ struct Sending {
     ends_at: usize,
     sent: usize,
     flaw: Option<Fault>,
-    dawdles: bool,
+    /// How long it pauses between two chunks at most.
+    pause_ms: u64,
     lingers: bool,
 }
 
 impl Sending {
     async fn next(&mut self) -> Option<Result<Bytes, BodyFault>> {
         runtime::simulation::point("client.chunk").await;
-        if self.dawdles {
-            runtime::sleep(Duration::from_millis(self.chance.below(60))).await;
+        if self.pause_ms > 0 {
+            runtime::sleep(Duration::from_millis(self.chance.below(self.pause_ms))).await;
         }
         if self.sent >= self.ends_at {
             if self.lingers {

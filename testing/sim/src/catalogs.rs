@@ -16,11 +16,12 @@ use engine::{Choices, Place, PutObject};
 use format::PathGrammar;
 use format::shipped;
 use runtime::{Chance, Clock};
-use types::{ChangeId, ObjectKey, ReplicaId, Timestamp};
+use types::{ChangeId, ObjectKey, ReplicaId, Timestamp, Traffic};
 
 use crate::client::key_of;
 use crate::history::{Condition, Effect, Record, Told};
-use crate::process::{self, EPOCH_MS, Origin, Process, Start};
+use crate::limits::EPOCH_MS;
+use crate::process::{self, Origin, Process, Start};
 use crate::provider::Provider;
 use crate::world::{World, locked};
 use crate::{Deed, Fault, Law, body};
@@ -192,7 +193,11 @@ async fn rebuild(world: &Arc<World>, lost: &MemoryFile, providers: &[Arc<Provide
         .map(|(index, provider)| {
             let chance = Chance::seeded(world.plan.seed ^ index as u64);
             let id = BackendId(i64::try_from(index).expect("few") + 1);
-            Place::new(id, process::decorated(provider, &chance), PathGrammar::new(""))
+            Place::new(
+                id,
+                process::decorated(provider, &chance, None, Traffic::Maintenance),
+                PathGrammar::new(""),
+            )
         })
         .collect();
     let found = engine::find(&places).await;

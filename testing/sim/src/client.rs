@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,9 +18,10 @@ use futures::StreamExt;
 use types::{ByteRange, ETag, ObjectKey};
 
 use crate::history::{Condition, Effect, NEVER, Record, Told};
+use crate::process::Process;
 use crate::simulation::Site;
 use crate::world::{World, locked};
-use crate::{Ask, Deed, Fault, Law, Op, Verb, body, laws};
+use crate::{Ask, Deed, Fault, Law, Op, Sign, Verb, body, laws, limits};
 
 /// How long a client waits before it asks again a process that was not there.
 const DOWN_RETRY: Duration = Duration::from_millis(150);
@@ -32,6 +33,8 @@ pub(crate) struct Client {
     calls: AtomicU32,
     /// What it saw last of each key.
     seen: Mutex<BTreeMap<u8, Option<ETag>>>,
+    /// It was told to slow down, and did.
+    waited: AtomicBool,
 }
 
 /// What came back for a request.
@@ -53,11 +56,14 @@ struct Got {
     broken: Option<EngineError>,
     /// When the state was told; the bytes may come much later.
     answered: u64,
+    answered_ms: u64,
+    /// It is what was remembered, for the catalog did not answer.
+    degraded: bool,
 }
 
 impl Client {
     pub(crate) fn new(site: Site, id: usize) -> Self {
-        Self { site, id, calls: AtomicU32::new(0), seen: Mutex::default() }
+        Self { site, id, calls: AtomicU32::new(0), seen: Mutex::default(), waited: AtomicBool::new(false) }
     }
 
     pub(crate) fn world(&self) -> &std::sync::Arc<World> {
@@ -130,9 +136,26 @@ impl Client {
         match answer {
             Ok(answer) => {
                 self.judge_error(&answer);
+                self.slow_down(&process, &answer).await;
                 Answer::Told(answer)
             }
             Err(crate::process::Broken) => Answer::Silent,
+        }
+    }
+
+    /// Does as it is told where limits are reached.
+    async fn slow_down<T>(&self, process: &Process, answer: &Result<T, EngineError>) {
+        match limits::refused_for(answer) {
+            Some(retry_after) => {
+                let providers = self.site.providers();
+                let wait = limits::judge_refusal(self.world(), providers, process, retry_after);
+                self.waited.store(!wait.is_zero(), Ordering::Relaxed);
+                runtime::sleep(wait).await;
+            }
+            None if self.waited.swap(false, Ordering::Relaxed) && answer.is_ok() => {
+                self.world().saw(Sign::ServedAgain);
+            }
+            None => {}
         }
     }
 
@@ -273,14 +296,17 @@ impl Client {
     async fn get(&self, op: &Op, want: Want) {
         let world = self.world();
         let invoke = world.next_number();
+        let invoked_ms = world.now_ms();
         let numbers = std::sync::Arc::clone(world);
         let answer = self.send(op.patience_ms, |engine, bucket| {
             let request =
                 GetObject { bucket, key: key_of(op.key), want, conditions: ReadConditions::default() };
-            async move { read(&numbers, &engine, request).await }
+            let slow = op.seed.is_multiple_of(5);
+            async move { read(&numbers, &engine, request, slow).await }
         });
         match answer.await {
             Answer::Told(Ok(got)) => {
+                self.judge_memory(op.key, got.degraded, invoked_ms, got.answered_ms);
                 let content = Some(world.number_of(&got.etag));
                 let effect = Effect::Read { content };
                 self.saw(op.key, Some(got.etag.clone()));
@@ -290,10 +316,32 @@ impl Client {
                 }
             }
             Answer::Told(Err(EngineError::NoSuchKey)) => {
+                self.judge_memory(op.key, false, invoked_ms, world.now_ms());
                 self.saw(op.key, None);
                 self.record(op.key, invoke, Effect::Read { content: None });
             }
+            Answer::Told(Err(EngineError::Unavailable(_))) if world.catalog_is_away(false) => {
+                world.saw(Sign::UnknownRead);
+            }
             _ => {}
+        }
+    }
+
+    /// An answer from memory says so, and is given while the catalog does not answer. That there is nothing, only
+    /// the catalog can say.
+    fn judge_memory(&self, key: u8, degraded: bool, invoked_ms: u64, answered_ms: u64) {
+        let world = self.world();
+        if degraded {
+            world.saw(Sign::DegradedRead);
+        }
+        if degraded && !world.reads_may_be_degraded(answered_ms) {
+            let what = format!("a read of key {key} was answered from memory, and the catalog answers");
+            world.violate(Law::Degraded, what);
+        }
+        if !degraded && world.no_read_was_answered(invoked_ms, answered_ms) {
+            let what =
+                format!("a read of key {key} was answered as if by the catalog, which answered nothing");
+            world.violate(Law::Degraded, what);
         }
     }
 
@@ -469,7 +517,7 @@ pub(crate) fn told_of(error: &EngineError) -> Option<Told> {
     }
 }
 
-async fn read(numbers: &World, engine: &Engine, request: GetObject) -> Result<Got, EngineError> {
+async fn read(numbers: &World, engine: &Engine, request: GetObject, slow: bool) -> Result<Got, EngineError> {
     let opened = match engine.get_object(request).await? {
         Read::Found(opened) => *opened,
         Read::NotModified { .. } => {
@@ -477,8 +525,11 @@ async fn read(numbers: &World, engine: &Engine, request: GetObject) -> Result<Go
         }
     };
     let answered = numbers.next_number();
+    let answered_ms = numbers.now_ms();
     let mut bytes = Vec::new();
     let mut broken = None;
+    let pieces = usize::try_from(opened.range.length / 1_900).unwrap_or(usize::MAX);
+    let pause_ms = if slow { limits::pause_ms(numbers, pieces) } else { 0 };
     if let Some(body) = opened.body {
         let mut stream = body.stream;
         while let Some(chunk) = stream.next().await {
@@ -490,10 +541,14 @@ async fn read(numbers: &World, engine: &Engine, request: GetObject) -> Result<Go
                 }
             }
             runtime::simulation::point("client.reads").await;
+            if pause_ms > 0 {
+                runtime::sleep(Duration::from_millis(numbers.chance.below(pause_ms))).await;
+            }
         }
     }
     let etag = opened.object.state.etag;
-    Ok(Got { etag, range: opened.range, bytes: bytes.into(), broken, answered })
+    let (range, degraded) = (opened.range, opened.degraded);
+    Ok(Got { etag, range, bytes: bytes.into(), broken, answered, answered_ms, degraded })
 }
 
 pub(crate) fn key_of(key: u8) -> ObjectKey {

@@ -31,6 +31,14 @@ pub enum Cut {
     Expiry,
     /// Something that an operator asks for.
     Order(usize),
+    /// All limits.
+    Limits,
+    /// A stop in order.
+    Restart(usize),
+    /// All breakers.
+    Breakers,
+    /// An outage of the catalog.
+    Outage(usize),
 }
 
 impl Cuts {
@@ -55,6 +63,10 @@ impl Cuts {
                 Cut::Upkeep => plan.workers.upkeep = None,
                 Cut::Expiry => plan.workers.expiry = None,
                 Cut::Order(order) => plan.workers.orders[*order].at_ms = u64::MAX,
+                Cut::Limits => plan.limits = None,
+                Cut::Restart(restart) => cut_restart(plan, *restart),
+                Cut::Breakers => plan.breakers = None,
+                Cut::Outage(outage) => plan.outages[*outage].until_ms = 0,
             }
         }
         plan.crashes.retain(|crash| crash.after_points < u64::MAX && !self.has(Fault::Crash));
@@ -71,6 +83,12 @@ impl Cuts {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+}
+
+fn cut_restart(plan: &mut Plan, restart: usize) {
+    if let Some(limits) = &mut plan.limits {
+        limits.restarts[restart] = u64::MAX;
     }
 }
 
@@ -96,6 +114,12 @@ fn cut_fault(plan: &mut Plan, fault: Fault) {
     if fault == Fault::CatalogUnavailable {
         plan.catalog_refuses = 0;
     }
+    if fault == Fault::CatalogAway {
+        plan.outages.clear();
+    }
+    if let Some(limits) = plan.limits.as_mut().filter(|_| fault == Fault::ClockSkew) {
+        limits.first_skew_ms = 0;
+    }
     if fault == Fault::ClockSkew {
         plan.crashes.iter_mut().for_each(|crash| crash.skew_ms = 0);
     }
@@ -117,6 +141,10 @@ impl fmt::Display for Cuts {
                 Cut::Upkeep => write!(f, "upkeep:all"),
                 Cut::Expiry => write!(f, "expiry:all"),
                 Cut::Order(order) => write!(f, "order:{order}"),
+                Cut::Limits => write!(f, "limits:all"),
+                Cut::Restart(restart) => write!(f, "restart:{restart}"),
+                Cut::Breakers => write!(f, "breakers:all"),
+                Cut::Outage(outage) => write!(f, "outage:{outage}"),
             }?;
         }
         Ok(())
@@ -150,6 +178,10 @@ fn parse(text: &str) -> Option<Cut> {
         "upkeep" => Cut::Upkeep,
         "expiry" => Cut::Expiry,
         "order" => Cut::Order(value.parse().ok()?),
+        "limits" => Cut::Limits,
+        "restart" => Cut::Restart(value.parse().ok()?),
+        "breakers" => Cut::Breakers,
+        "outage" => Cut::Outage(value.parse().ok()?),
         _ => return None,
     })
 }
@@ -160,7 +192,7 @@ mod tests {
 
     #[test]
     fn cuts_are_read_as_they_are_written() {
-        let text = "client:1,op:0.3,fault:rot,crash:0,event:2,shuffle:all,upkeep:all,expiry:all,order:1";
+        let text = "client:1,op:0.3,fault:rot,crash:0,event:2,shuffle:all,upkeep:all,expiry:all,order:1,limits:all,restart:0,breakers:all,outage:1";
         assert_eq!(text.parse::<Cuts>().unwrap().to_string(), text);
         assert!("client:x".parse::<Cuts>().is_err());
     }

@@ -10,8 +10,9 @@ use backend::{
 };
 use bytes::Bytes;
 use futures::{StreamExt, stream};
-use types::{BackendName, ByteRange, ReplicaPath};
+use types::{BackendName, ByteRange, LimitKind, ReplicaPath, Traffic};
 
+use crate::limits::Egress;
 use crate::provider::{Provider, listing};
 use crate::world::{World, locked};
 use crate::{Fault, Law};
@@ -22,13 +23,15 @@ const CHUNK_BYTES: usize = 1_900;
 /// The way to a provider that one process has.
 pub(crate) struct SimBackend {
     provider: Arc<Provider>,
+    /// For whom it is used.
+    traffic: Traffic,
 }
 
 const ANY: [Fault; 4] = [Fault::Slow, Fault::Refused, Fault::Throttled, Fault::Stalled];
 
 impl SimBackend {
-    pub(crate) fn new(provider: &Arc<Provider>) -> Self {
-        Self { provider: Arc::clone(provider) }
+    pub(crate) fn new(provider: &Arc<Provider>, traffic: Traffic) -> Self {
+        Self { provider: Arc::clone(provider), traffic }
     }
 
     fn error(&self, operation: &'static str, kind: ErrorKind, message: &str) -> BackendError {
@@ -42,6 +45,8 @@ impl SimBackend {
     /// What may befall any request before it has an effect.
     async fn arrive(&self, operation: &'static str, kinds: &[Fault]) -> Result<Option<Fault>, BackendError> {
         runtime::simulation::point("backend.request").await;
+        // Whatever becomes of it, it is on the bill.
+        self.provider.counts(self.traffic, LimitKind::Requests, 1);
         if self.provider.away() == Some(Fault::Gone) {
             return Err(self.error(operation, ErrorKind::Unavailable, "nothing reaches it"));
         }
@@ -81,6 +86,7 @@ impl SimBackend {
                 sent.settled = true;
                 self.error("put", ErrorKind::BadBody, &error.to_string())
             })?;
+            self.provider.counts(self.traffic, LimitKind::Ingress, chunk.len() as u64);
             sent.bytes.extend_from_slice(&chunk);
             drop(chunk);
             runtime::simulation::point("backend.chunk").await;
@@ -199,20 +205,22 @@ impl SimBackend {
             _ => {}
         }
         let slow = fault == Some(Fault::Slow);
+        let egress = Egress::begin(&self.provider, self.traffic, bytes.len() as u64);
         let mut chunks = Vec::new();
         while !bytes.is_empty() {
             chunks.push(Ok(bytes.split_to(bytes.len().min(CHUNK_BYTES))));
         }
-        let world = Arc::clone(&self.provider.world);
-        Box::pin(stream::iter(chunks.into_iter().chain(end)).then(move |chunk| {
+        let chunks = stream::iter(chunks.into_iter().chain(end));
+        let sending = (chunks, egress, Arc::clone(&self.provider.world));
+        Box::pin(stream::unfold(sending, move |(mut chunks, mut egress, world)| async move {
+            let chunk = chunks.next().await?;
             let wait = if slow { world.chance.below(300) } else { 0 };
-            async move {
-                runtime::simulation::point("backend.download").await;
-                if wait > 0 {
-                    runtime::sleep(Duration::from_millis(wait)).await;
-                }
-                chunk
+            runtime::simulation::point("backend.download").await;
+            if wait > 0 {
+                runtime::sleep(Duration::from_millis(wait)).await;
             }
+            egress.read(chunk.as_ref().map_or(0, |bytes: &Bytes| bytes.len() as u64));
+            Some((chunk, (chunks, egress, world)))
         }))
     }
 }
@@ -353,7 +361,13 @@ impl Backend for SimBackend {
             return Err(self.error("head", ErrorKind::NotFound, "nothing is mounted there"));
         }
         let bytes = self.find("head", path)?;
-        Ok(Stat { size: bytes.len() as u64, etag: None, modified: None, metadata: Vec::new() })
+        Ok(Stat {
+            size: bytes.len() as u64,
+            etag: None,
+            modified: None,
+            metadata: Vec::new(),
+            headers: Vec::new(),
+        })
     }
 
     async fn delete(&self, path: &ReplicaPath) -> Result<(), BackendError> {

@@ -91,6 +91,10 @@ named! {
         CatalogLost = "catalog-lost",
         /// A copy of the catalog from before is put in its place.
         CatalogRolledBack = "catalog-rolled-back",
+        /// The catalog answers nothing for a while, not even reads.
+        CatalogAway = "catalog-away",
+        /// The process is stopped in order.
+        Restart = "restart",
         /// The process is killed at some await point.
         Crash = "crash",
         /// An instance stands still for a while.

@@ -49,6 +49,18 @@ pub enum Law {
     ComesBack,
     /// Nobody is declared dead whose heart beat within a lease.
     Lived,
+    /// A provider never counts more than its limits allow in a period.
+    NeverOver,
+    /// What is granted and not spent is no more than was spent: crashes do not eat the period.
+    NothingLost,
+    /// Nobody is told to slow down without need, nor for another time than is needed.
+    Served,
+    /// A breaker opens only where what it stands for failed.
+    Blameless,
+    /// What its breaker takes for gone is left alone, but for one request that finds out.
+    LeftAlone,
+    /// An answer from memory says so, is given only while the catalog does not answer, and is never that there is nothing.
+    Degraded,
 }
 
 /// A law that was broken.

@@ -11,9 +11,11 @@ use runtime::Worker;
 use types::{BlobId, BucketName, ObjectKey, ReplicaId, Timestamp};
 use workers::Rebalance;
 
-use crate::process::{EPOCH_MS, Process};
+use crate::limits::EPOCH_MS;
+use crate::process::Process;
 use crate::provider::Provider;
 use crate::simulation::Site;
+use crate::workers::Unobserved;
 use crate::world::locked;
 use crate::{Command, Deed, Law, body};
 
@@ -105,7 +107,7 @@ async fn rebalance(site: &Site, pack: bool) {
     let process = process_of(site).await;
     let strategy = if pack { Strategy::Pack } else { Strategy::Spread };
     let balance = Balance { strategy, threshold: 0.02, batch: 20, concurrency: 2 };
-    let mut worker = Rebalance::new(process.engine.clone(), balance);
+    let mut worker = Rebalance::new(process.engine.clone(), balance, Arc::new(Unobserved));
     let _ = process.request(async move { worker.step().await.is_ok() }).await;
 }
 

@@ -8,7 +8,9 @@ use crate::Fault;
 use crate::catalogs::CatalogsPlan;
 use crate::cuts::Cuts;
 use crate::instances::InstancesPlan;
-use crate::workers::WorkersPlan;
+use crate::limits::LimitsPlan;
+use crate::outage::{self, BreakersPlan, Outage};
+use crate::workers::{self, WorkersPlan};
 
 /// What happens in one run.
 #[derive(Debug, Clone)]
@@ -47,6 +49,12 @@ pub struct Plan {
     pub instances: Option<InstancesPlan>,
     /// What befalls the catalog, where something does.
     pub catalogs: Option<CatalogsPlan>,
+    /// What the backends allow per period, where anything is limited.
+    pub limits: Option<LimitsPlan>,
+    /// What is left alone once it is gone, where anything is.
+    pub breakers: Option<BreakersPlan>,
+    /// When the catalog does not answer.
+    pub outages: Vec<Outage>,
 }
 
 /// One backend.
@@ -224,6 +232,10 @@ impl Plan {
     #[must_use]
     pub fn new(seed: u64, cuts: &Cuts) -> Self {
         let mut plan = Draw { chance: Chance::seeded(seed ^ 0x5eed) }.plan(seed);
+        // Each from a chance of its own: what the others draw stays as it is.
+        outage::draw(&Chance::seeded(seed ^ 0x0b4ea), &mut plan);
+        LimitsPlan::draw(&Chance::seeded(seed ^ 0x11417), &mut plan);
+        workers::draw(seed, &mut plan);
         cuts.apply(&mut plan);
         plan
     }
@@ -246,15 +258,16 @@ impl Plan {
             && self.catalog_loses == 0
             && self.catalog_refuses == 0
             && self.workers.orders.is_empty()
+            && self.outages.is_empty()
     }
-}
 
-/// The history of a key that goes back knows nothing of uploads.
-fn without_uploads(clients: &mut [Vec<Op>]) {
-    for op in clients.iter_mut().flatten() {
-        if matches!(op.verb, Verb::Multipart { .. }) {
-            op.verb = Verb::Put { size: 700, condition: Ask::None, flaw: None };
-        }
+    /// Whether the catalog answers whatever it is asked, and whoever keeps the grants does.
+    #[must_use]
+    pub fn answers_always(&self) -> bool {
+        self.catalog_loses == 0
+            && self.catalog_refuses == 0
+            && self.outages.is_empty()
+            && self.limits.as_ref().is_none_or(|limits| limits.restarts.is_empty())
     }
 }
 
@@ -272,25 +285,9 @@ impl Draw {
         let window_bytes = *self.pick(&[2048, 4096, 16_384]);
         let keys = u8::try_from(1 + self.below(4)).expect("at most four");
         let clients = 2 + self.below(4);
-        let mut backends: Vec<_> = (0..number).map(|_| self.backend(calm)).collect();
-        let mut clients: Vec<Vec<Op>> = (0..clients).map(|_| self.client(keys)).collect();
-        let (mut crashes, mut events) =
-            if calm { (Vec::new(), Vec::new()) } else { (self.crashes(), self.events()) };
-        // From a chance of its own: what the others draw stays as it is.
-        let mut workers = WorkersPlan::draw(&Chance::seeded(seed ^ 0x0_0e4b), calm, &mut backends);
-        let instances = workers.draw_instances(&Chance::seeded(seed ^ 0x0_1257), &mut backends);
-        let catalogs = match instances {
-            None => workers.draw_catalogs(&Chance::seeded(seed ^ 0x0_ca7a), &mut backends),
-            Some(_) => None,
-        };
-        if catalogs.is_some() {
-            without_uploads(&mut clients);
-        }
-        if workers.expiry.is_some() || instances.is_some() || catalogs.is_some() {
-            // How old an object is can be said only where clocks are right, and instances agree on theirs.
-            crashes.iter_mut().for_each(|crash: &mut Crash| crash.skew_ms = 0);
-            events.retain(|event: &Event| event.fault != Fault::ClockJump);
-        }
+        let backends = (0..number).map(|_| self.backend(calm)).collect();
+        let clients: Vec<Vec<Op>> = (0..clients).map(|_| self.client(keys)).collect();
+        let (crashes, events) = if calm { (Vec::new(), Vec::new()) } else { (self.crashes(), self.events()) };
         Plan {
             seed,
             backends,
@@ -306,9 +303,12 @@ impl Draw {
             catalog_loses: if calm || !self.one_in(3) { 0 } else { 5 + self.below(60) },
             catalog_refuses: if calm || !self.one_in(6) { 0 } else { 5 + self.below(60) },
             shuffle: *self.pick(&[10, 40, 70]),
-            workers,
-            instances,
-            catalogs,
+            workers: WorkersPlan::default(),
+            instances: None,
+            catalogs: None,
+            limits: None,
+            breakers: None,
+            outages: Vec::new(),
         }
     }
 

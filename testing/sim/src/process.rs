@@ -7,23 +7,20 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use backend::{Backend, Retry, RetryOptions, Timeout, TimeoutOptions};
+use backend::{Allowance, Backend, Meter, Retry, RetryOptions, Timeout, TimeoutOptions};
 use catalog::sqlite::{MemoryFile, Options, Sqlite};
 use catalog::{BackendSpec, Brake, Catalog, Deployment, Instances, Ledger};
-use engine::{Bucket, Engine, Parts, Place, Settings, Strategy};
+use engine::{Bucket, Engine, Grants, Parts, Place, Settings, Strategy};
 use format::PathGrammar;
 use futures::FutureExt;
 use runtime::{Chance, Clock, Ids, Shutdown, Supervisor, Task, simulation};
 use tokio::sync::oneshot;
-use types::{BucketName, Timestamp};
+use types::{BucketName, Traffic};
 
 use crate::driver::SimBackend;
 use crate::provider::Provider;
 use crate::world::{World, locked};
-use crate::{Deed, Law, instances};
-
-/// When the simulated time begins.
-pub(crate) const EPOCH_MS: u64 = 1_760_000_000_000;
+use crate::{Deed, Law, instances, limits, outage};
 
 /// A running process.
 pub(crate) struct Process {
@@ -37,6 +34,7 @@ pub(crate) struct Process {
     next: AtomicU64,
     workers: Mutex<Option<Supervisor>>,
     tallied: Mutex<BTreeMap<Deed, u64>>,
+    grants: Mutex<Option<Arc<Grants>>>,
 }
 
 /// Which start of which process.
@@ -72,8 +70,8 @@ impl Process {
         start: Start,
     ) -> Self {
         let Start { number, life, skew_ms } = start;
-        let true_now = Timestamp::from_millis(EPOCH_MS).plus(Duration::from_millis(world.now_ms()));
-        let clock = Clock::simulated(true_now);
+        world.lives.fetch_add(1, Ordering::Relaxed);
+        let clock = Clock::simulated(world.true_now());
         clock.set_skew_ms(skew_ms);
         let seed = world.plan.seed.wrapping_mul(0x9e37_79b9);
         let chance = Chance::seeded(seed ^ (life << 40) ^ (number.wrapping_sub(1) << 56));
@@ -83,6 +81,7 @@ impl Process {
             Origin::Own(file) => Arc::new(file.open_with(options).unwrap()),
             Origin::Shared(catalog) => Arc::clone(catalog),
         };
+        limits::note_rest(world, &*catalog, providers).await;
         let boot = ids.boot();
         // A start goes on until the catalog answers.
         let specs: Vec<BackendSpec> = world.plan.backends.iter().zip(providers).map(spec).collect();
@@ -95,14 +94,21 @@ impl Process {
         let name = [BucketName::parse("bucket").unwrap()];
         let buckets = until_answered(|| catalog.sync_buckets(&name, clock.now())).await;
         let [name] = name;
+        let guarded = outage::guard_catalog(world, Arc::clone(&catalog) as Arc<dyn Catalog>, &chance);
+        let grants = limits::keep(world, providers, Arc::clone(&guarded), (boot, &clock)).map(Arc::new);
+        limits::learn_the_time(grants.as_deref()).await;
         let place = |(provider, id): (&Arc<Provider>, catalog::BackendId)| {
             provider.set_number(id.0);
-            let backend = decorated(provider, &chance);
-            Place { quota: provider.quota(), ..Place::new(id, backend, PathGrammar::new("")) }
+            let allowance = grants.as_ref().and_then(|grants| grants.allowances().get(provider.index));
+            place(world, provider, id, (allowance, &chance))
         };
+        let places: Vec<Place> = providers.iter().zip(backend_ids).map(place).collect();
+        if grants.is_some() {
+            look_at_markers(&places).await;
+        }
         let engine = Engine::new(Parts {
-            catalog: Arc::clone(&catalog) as Arc<dyn Catalog>,
-            places: providers.iter().zip(backend_ids).map(place).collect(),
+            catalog: guarded,
+            places,
             boot,
             settings: settings(world),
             clock: clock.clone(),
@@ -135,7 +141,13 @@ impl Process {
             requests: Mutex::default(),
             next: AtomicU64::new(0),
             workers: Mutex::new(Some(supervisor)),
+            grants: Mutex::new(grants),
         }
+    }
+
+    /// What it may still do with its backends, where that is limited.
+    pub(crate) fn grants(&self) -> Option<Arc<Grants>> {
+        locked(&self.grants).clone()
     }
 
     /// Lets a request run in the process. Dropping this is a client that goes away; when the process dies first,
@@ -195,7 +207,8 @@ impl Process {
         self.tally();
         let requests = std::mem::take(&mut *locked(&self.requests));
         let workers = locked(&self.workers).take();
-        drop((requests, workers));
+        let grants = locked(&self.grants).take();
+        drop((requests, workers, grants));
     }
 }
 
@@ -216,13 +229,49 @@ fn spec((plan, provider): (&crate::BackendPlan, &Arc<Provider>)) -> BackendSpec 
     BackendSpec { name: provider.name().clone(), late_arrival_ms: plan.late_ms }
 }
 
+/// A backend as the engine uses it: requests of clients and our own draw on shares of their own, behind one breaker.
+fn place(
+    world: &Arc<World>,
+    provider: &Arc<Provider>,
+    id: catalog::BackendId,
+    (allowance, chance): (Option<&Arc<Allowance>>, &Chance),
+) -> Place {
+    let guard = outage::Guard::new(world, provider, chance);
+    let backend = |traffic| {
+        let inner = decorated(provider, chance, allowance, traffic);
+        guard.as_ref().map_or(Arc::clone(&inner), |guard| guard.around(inner))
+    };
+    let place = Place::new(id, backend(Traffic::Client), PathGrammar::new(""));
+    Place {
+        quota: provider.quota(),
+        maintenance: backend(Traffic::Maintenance),
+        allowance: allowance.map_or_else(|| Arc::clone(&place.allowance), Arc::clone),
+        ..place
+    }
+}
+
 /// As the product decorates its drivers, with times of a small world.
-pub(crate) fn decorated(provider: &Arc<Provider>, chance: &Chance) -> Arc<dyn Backend> {
-    let driver = Arc::new(SimBackend::new(provider));
+pub(crate) fn decorated(
+    provider: &Arc<Provider>,
+    chance: &Chance,
+    allowance: Option<&Arc<Allowance>>,
+    traffic: Traffic,
+) -> Arc<dyn Backend> {
+    let mut driver: Arc<dyn Backend> = Arc::new(SimBackend::new(provider, traffic));
+    if let Some(allowance) = allowance {
+        let meter = Meter::new(driver, Arc::new(limits::Attempts(Arc::clone(provider))));
+        driver = Arc::new(meter.covered_by(Arc::clone(allowance), traffic));
+    }
     let options =
         TimeoutOptions { answer: Duration::from_secs(4), stall: Duration::from_secs(4), rate_bytes_min: 0 };
     let bounded = Arc::new(Timeout::new(driver, options));
     Arc::new(Retry::new(bounded, RetryOptions::default(), chance.clone()))
+}
+
+/// A start looks whether its backends are there, and goes on whatever they say: it knew them before.
+async fn look_at_markers(places: &[Place]) {
+    let looks = places.iter().map(|place| place.maintenance.list(".s3-orchestrator/marker/", None));
+    drop(futures::future::join_all(looks).await);
 }
 
 fn settings(world: &World) -> Settings {

@@ -1,6 +1,7 @@
 //! A simulated provider: its own truth of what it stores and bills, and all that real ones do on bad days.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use backend::Entry;
 use bytes::Bytes;
 use types::{BackendName, ReplicaPath};
 
+use crate::limits::Tally;
 use crate::world::{World, locked};
 use crate::{BackendPlan, Fault, Law};
 
@@ -18,6 +20,13 @@ pub(crate) struct Provider {
     number: Mutex<i64>,
     pub(crate) plan: BackendPlan,
     pub(crate) store: Mutex<Store>,
+    /// Its place in the plan.
+    pub(crate) index: usize,
+    /// What it has counted of what is limited.
+    pub(crate) tally: Mutex<Tally>,
+    /// How often it did something wrong.
+    faults: AtomicU64,
+    unmounted: AtomicBool,
 }
 
 #[derive(Default)]
@@ -42,8 +51,28 @@ pub(crate) struct Store {
 }
 
 impl Provider {
-    pub(crate) fn new(world: &Arc<World>, name: BackendName, plan: BackendPlan) -> Self {
-        Self { world: Arc::clone(world), name, number: Mutex::default(), plan, store: Mutex::default() }
+    pub(crate) fn new(world: &Arc<World>, name: BackendName, (index, plan): (usize, BackendPlan)) -> Self {
+        Self {
+            world: Arc::clone(world),
+            name,
+            number: Mutex::default(),
+            plan,
+            store: Mutex::default(),
+            index,
+            tally: Mutex::default(),
+            faults: AtomicU64::new(0),
+            unmounted: AtomicBool::new(false),
+        }
+    }
+
+    /// How often it did something wrong so far.
+    pub(crate) fn faults(&self) -> u64 {
+        self.faults.load(Ordering::Relaxed)
+    }
+
+    /// Whether it was seen without its marker.
+    pub(crate) fn was_unmounted(&self) -> bool {
+        self.unmounted.load(Ordering::Relaxed)
     }
 
     /// Its number in the catalog.
@@ -232,6 +261,8 @@ impl Provider {
         let away = |window: &&crate::Window| (window.from_ms..window.until_ms).contains(&now);
         let window = self.plan.windows.iter().find(away).filter(|_| !self.world.is_calm())?;
         self.world.count(window.fault);
+        self.faults.fetch_add(1, Ordering::Relaxed);
+        self.unmounted.fetch_or(window.fault == Fault::Unmounted, Ordering::Relaxed);
         Some(window.fault)
     }
 
@@ -255,7 +286,9 @@ impl Provider {
         let happens = |fault: &&Fault| {
             self.plan.odds.get(fault).is_some_and(|odds| self.world.chance.below(1_000) < *odds)
         };
-        kinds.iter().find(happens).copied()
+        let fault = kinds.iter().find(happens).copied()?;
+        self.faults.fetch_add(1, Ordering::Relaxed);
+        Some(fault)
     }
 }
 

@@ -24,8 +24,14 @@ pub fn shrink(seed: u64, law: Law, run: &mut dyn FnMut(Plan) -> Outcome) -> Cuts
     for order in 0..whole.workers.orders.len() {
         shrinking.try_cut(vec![Cut::Order(order)]);
     }
-    for cut in [Cut::Shuffle, Cut::Expiry, Cut::Upkeep] {
-        shrinking.try_cut(vec![cut]);
+    for restart in 0..whole.limits.as_ref().map_or(0, |limits| limits.restarts.len()) {
+        shrinking.try_cut(vec![Cut::Restart(restart)]);
+    }
+    for outage in 0..whole.outages.len() {
+        shrinking.try_cut(vec![Cut::Outage(outage)]);
+    }
+    for all in [Cut::Shuffle, Cut::Limits, Cut::Breakers, Cut::Expiry, Cut::Upkeep] {
+        shrinking.try_cut(vec![all]);
     }
     for (client, ops) in whole.clients.iter().enumerate() {
         shrinking.halve(client, (0..ops.len()).collect());

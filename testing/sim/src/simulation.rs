@@ -19,13 +19,16 @@ use crate::body::CHUNK_BYTES_MAX;
 use crate::client::Client;
 use crate::history::{self, Verdict};
 use crate::laws::{self, Law, Violation};
-use crate::process::{EPOCH_MS, Origin, Process, Start};
+use crate::limits::EPOCH_MS;
+use crate::process::{Origin, Process, Start};
 use crate::provider::Provider;
 use crate::world::{World, locked};
-use crate::{Deed, Event, Fault, Plan, catalogs, expiring, instances, operator, restored};
+use crate::{Deed, Event, Fault, Plan, Sign, catalogs, expiring, instances, limits, operator, restored};
 
 /// No client takes longer than this for all that it does.
 const CLIENTS_END_WITHIN: Duration = Duration::from_secs(3 * 3600);
+/// After the last fault a breaker that is open closes within this time, for one request that finds out is enough.
+const ALL_IS_BACK_WITHIN: Duration = Duration::from_secs(20);
 /// After the last fault it is quiet within this time: the longest wait between two deletes, twice.
 const QUIET_WITHIN: Duration = Duration::from_secs(3 * 3600);
 
@@ -45,6 +48,8 @@ pub struct Outcome {
     pub counts: BTreeMap<Fault, u64>,
     /// What workers and an operator did, and how often.
     pub deeds: BTreeMap<Deed, u64>,
+    /// What limits, breakers and outages led to, and how often.
+    pub signs: BTreeMap<Sign, u64>,
     /// Everything that happened, where it was asked for.
     pub lines: Vec<String>,
     /// Calls of clients that are in the history.
@@ -69,6 +74,10 @@ pub(crate) struct Site(Arc<Ground>);
 impl Site {
     pub(crate) fn world(&self) -> &Arc<World> {
         &self.0.world
+    }
+
+    pub(crate) fn providers(&self) -> &[Arc<Provider>] {
+        &self.0.providers
     }
 
     pub(crate) fn process(&self) -> Option<Arc<Process>> {
@@ -153,6 +162,7 @@ impl Simulation {
             let write = |number| runtime::spawn(expiring::write(site.clone(), plan.clone(), number));
             (0..plan.pauses_ms.len()).map(write).collect::<Vec<_>>()
         });
+        let restarts = runtime::spawn(restarts(Arc::clone(&ground)));
         let clients: Vec<Task<()>> = world
             .plan
             .clients
@@ -173,17 +183,18 @@ impl Simulation {
         if let Some(befalls) = befalls {
             let _ = befalls.await;
         }
-        drop((events, operator));
+        drop((events, restarts, operator));
         futures::future::join_all(stops).await;
         world.calm_down();
-        // Who was killed at the very end is replaced too.
-        runtime::sleep(Duration::from_secs(10)).await;
+        // Who was killed at the very end is replaced too, and what was left alone is looked at again.
+        runtime::sleep(ALL_IS_BACK_WITHIN).await;
         if world.plan.instances.is_some() || world.plan.catalogs.is_some() {
-            // What came late is old enough to be judged by then.
-            // Those that were declared dead learn it, and those that are dead are declared so.
+            // Those that were declared dead learn it, those that are dead are declared so, and what came late is old enough
+            // to be judged.
             runtime::sleep(instances::LEASE * 4).await;
             world.stopped.all_know();
         }
+        lift_limits(&ground, &site).await;
         drop(keepers);
         judge(&ground, &site).await;
         for number in 1..=world.plan.processes() {
@@ -213,6 +224,7 @@ fn outcome(world: &World) -> Outcome {
         violations: world.violations(),
         counts: world.counts(),
         deeds: world.deeds(),
+        signs: world.signs(),
         lines,
         calls: histories.iter().map(Vec::len).sum(),
         unjudged,
@@ -226,7 +238,7 @@ impl Ground {
         let provider = |(index, plan): (usize, &crate::BackendPlan)| {
             let name = BackendName::parse(&format!("store-{index}")).unwrap();
             let marker = format::Marker { deployment, backend: name.clone(), epoch: 1 };
-            let provider = Provider::new(world, name, plan.clone());
+            let provider = Provider::new(world, name, (index, plan.clone()));
             provider.plant(&format!(".s3-orchestrator/{}", marker.path()));
             Arc::new(provider)
         };
@@ -289,7 +301,7 @@ impl Ground {
 /// Starts a process, and whenever it was killed, buries it and starts the next.
 async fn keep_alive(ground: Arc<Ground>, number: u64) {
     let world = &ground.world;
-    let mut skew_ms = 0;
+    let mut skew_ms = world.plan.limits.as_ref().map_or(0, |limits| limits.first_skew_ms);
     for life in 0.. {
         let crash = tokio::select! {
             biased;
@@ -331,6 +343,32 @@ async fn events(ground: Arc<Ground>) {
             fault => harm(&ground, &process, fault, event.seed).await,
         }
     }
+}
+
+/// Stops the process in order, at its times: what it has in hand is handed back.
+async fn restarts(ground: Arc<Ground>) {
+    let world = &ground.world;
+    let mut times = world.plan.limits.as_ref().map(|limits| limits.restarts.clone()).unwrap_or_default();
+    times.sort_unstable();
+    for at_ms in times {
+        runtime::sleep(Duration::from_millis(at_ms.saturating_sub(world.now_ms()))).await;
+        let process = ground.any().filter(|_| !world.is_killed(1));
+        let Some(process) = process else { continue };
+        let stopping = limits::stop(world, &process, &ground.providers);
+        if runtime::timeout(Duration::from_secs(10), stopping).await.is_ok() && !world.is_killed(1) {
+            world.count(Fault::Restart);
+            world.end(1);
+        }
+    }
+}
+
+/// The last process finds no limits in its configuration: what is left to be done and read may cost what it does.
+async fn lift_limits(ground: &Ground, site: &Site) {
+    let world = &ground.world;
+    let Some(process) = site.process().filter(|_| world.plan.limits.is_some()) else { return };
+    limits::judge_grants(world, &*process.catalog, &ground.providers).await;
+    world.end(1);
+    runtime::sleep(Duration::from_secs(10)).await;
 }
 
 /// Harms one replica of a blob that has another one.

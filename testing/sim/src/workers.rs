@@ -11,7 +11,7 @@ use workers::{Drain, Lifecycle, Observer, Quarantine, RunStatus, ScrubOptions, U
 use crate::catalogs::CatalogsPlan;
 use crate::instances::InstancesPlan;
 use crate::provider::Provider;
-use crate::{BackendPlan, Fault, Window, expiring};
+use crate::{Ask, BackendPlan, Fault, Op, Plan, Verb, Window, expiring};
 
 /// What workers do in one run.
 #[derive(Debug, Clone, Default)]
@@ -77,6 +77,38 @@ pub struct ExpiryPlan {
     pub brake_floor: Option<u64>,
     /// What bodies are drawn from.
     pub seed: u64,
+}
+
+/// Draws what workers do, how many instances there are, and what befalls the catalog, for a plan without limits, breakers
+/// and outages: each of those keeps workers from what they would do.
+pub(crate) fn draw(seed: u64, plan: &mut Plan) {
+    if plan.limits.is_some() || plan.breakers.is_some() || !plan.outages.is_empty() {
+        return;
+    }
+    let calm = plan.is_calm();
+    let mut workers = WorkersPlan::draw(&Chance::seeded(seed ^ 0xe4b), calm, &mut plan.backends);
+    plan.instances = workers.draw_instances(&Chance::seeded(seed ^ 0x1257), &mut plan.backends);
+    if plan.instances.is_none() {
+        plan.catalogs = workers.draw_catalogs(&Chance::seeded(seed ^ 0xca7a), &mut plan.backends);
+    }
+    if plan.catalogs.is_some() {
+        without_uploads(&mut plan.clients);
+    }
+    if workers.expiry.is_some() || plan.instances.is_some() || plan.catalogs.is_some() {
+        // How old an object is can be said only where clocks are right, and instances agree on theirs.
+        plan.crashes.iter_mut().for_each(|crash| crash.skew_ms = 0);
+        plan.events.retain(|event| event.fault != Fault::ClockJump);
+    }
+    plan.workers = workers;
+}
+
+/// The history of a key that goes back knows nothing of uploads.
+fn without_uploads(clients: &mut [Vec<Op>]) {
+    for op in clients.iter_mut().flatten() {
+        if matches!(op.verb, Verb::Multipart { .. }) {
+            op.verb = Verb::Put { size: 700, condition: Ask::None, flaw: None };
+        }
+    }
 }
 
 /// How often expired objects are looked for.
@@ -179,7 +211,7 @@ impl WorkersPlan {
                 age: Duration::from_millis(expiry.age_ms),
             };
             let expires = engine.clone();
-            let make = move || Lifecycle::new(expires.clone(), vec![rule.clone()], 10);
+            let make = move || Lifecycle::new(expires.clone(), vec![rule.clone()], 10, Arc::new(Unobserved));
             supervisor.add(Schedule::every(EXPIRE_EVERY), make);
         }
     }
@@ -201,11 +233,12 @@ impl UpkeepPlan {
         Upkeep {
             repair: RepairOptions { batch: self.batch, at_once: 1 + self.batch as usize / 2 },
             interval: Duration::from_millis(self.interval_ms),
-            scrub: self.scrub_ms.map(|pause| ScrubOptions {
-                interval: Duration::from_millis(pause),
+            scrub: ScrubOptions {
+                interval: Duration::from_millis(self.scrub_ms.unwrap_or(1_000)),
                 batch: 40,
                 age_min: Duration::ZERO,
-            }),
+            },
+            scrubs: self.scrub_ms.is_some(),
             gone: Arc::new(gone),
             observer: Arc::new(Unobserved),
         }
@@ -213,7 +246,7 @@ impl UpkeepPlan {
 }
 
 /// Nobody is told of runs: what came of them is judged.
-struct Unobserved;
+pub(crate) struct Unobserved;
 
 impl Observer for Unobserved {
     fn ran(&self, _: Work, _: RunStatus, _: Duration) {}

@@ -10,14 +10,15 @@ use bytes::Bytes;
 use runtime::simulation::{NO_PROCESS, Pause};
 use runtime::{Chance, Instant};
 use tokio::sync::Notify;
-use types::ETag;
+use types::{ETag, Timestamp};
 
 use crate::body::Ledger;
 use crate::catalogs::Catalogs;
 use crate::history::Record;
 use crate::instances::Stopped;
+use crate::limits::EPOCH_MS;
 use crate::operator::Asked;
-use crate::{Crash, Deed, Fault, Law, Plan, Violation};
+use crate::{Crash, Deed, Fault, Law, Plan, Sign, Violation};
 
 /// Await points in one run, above which something runs in circles.
 const POINTS_MAX: u64 = 1_000_000;
@@ -39,6 +40,12 @@ pub(crate) struct World {
     kill: BTreeMap<u64, Notify>,
     /// Processes that stand still.
     pub(crate) stopped: Stopped,
+    /// The last end was a crash.
+    pub(crate) crashed: AtomicBool,
+    /// Processes that were started.
+    pub(crate) lives: AtomicU64,
+    /// When the catalog last failed a read; `u64::MAX` where it never did.
+    pub(crate) read_failed_ms: AtomicU64,
     /// Nothing goes wrong any more, and nobody is held up.
     calm: AtomicBool,
     /// The same for a while.
@@ -51,6 +58,7 @@ pub(crate) struct World {
     deeds: Mutex<BTreeMap<Deed, u64>>,
     /// What an operator asked for.
     pub(crate) asked: Asked,
+    signs: Mutex<BTreeMap<Sign, u64>>,
     violations: Mutex<Vec<Violation>>,
     trace: Mutex<Trace>,
     /// What bears an entity tag. Bodies differ, so a tag tells the bytes.
@@ -88,6 +96,9 @@ impl World {
             killed: Mutex::default(),
             kill,
             stopped: Stopped::default(),
+            crashed: AtomicBool::new(false),
+            lives: AtomicU64::new(0),
+            read_failed_ms: AtomicU64::new(u64::MAX),
             calm: AtomicBool::new(false),
             truce: AtomicBool::new(false),
             catalogs: Catalogs::default(),
@@ -95,6 +106,7 @@ impl World {
             counts: Mutex::default(),
             deeds: Mutex::default(),
             asked: Asked::default(),
+            signs: Mutex::default(),
             violations: Mutex::default(),
             trace: Mutex::new(Trace { hash: 0xcbf2_9ce4_8422_2325, lines: verbose.then(Vec::new) }),
             contents: Mutex::default(),
@@ -113,6 +125,13 @@ impl World {
     pub(crate) fn now_ms(&self) -> u64 {
         let started = *locked(&self.started);
         started.map_or(0, |at| u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX))
+    }
+
+    /// The time that it is in truth.
+    pub(crate) fn true_now(&self) -> Timestamp {
+        let limits = self.plan.limits.as_ref();
+        let epoch = limits.map_or(Timestamp::from_millis(EPOCH_MS), |limits| limits.begins_at);
+        epoch.plus(Duration::from_millis(self.now_ms()))
     }
 
     /// The number of a call or an answer.
@@ -156,14 +175,17 @@ impl World {
         drop(crashes);
         self.event(format_args!("process {process} is killed at {point}"));
         self.count(Fault::Crash);
+        self.crashed.store(true, Ordering::Relaxed);
         self.ends(process, crash);
         true
     }
 
-    /// A process ends by itself, and is started again.
+    /// A process ends by itself, in order, and is started again with the right time.
     pub(crate) fn end(&self, process: u64) {
         if !self.is_killed(process) {
-            self.ends(process, Crash { after_points: 0, down_ms: 100, skew_ms: 0 });
+            self.crashed.store(false, Ordering::Relaxed);
+            self.event(format_args!("process {process} is stopped"));
+            self.ends(process, Crash { after_points: 0, down_ms: 1, skew_ms: 0 });
         }
     }
 
@@ -240,6 +262,15 @@ impl World {
 
     pub(crate) fn deeds(&self) -> BTreeMap<Deed, u64> {
         locked(&self.deeds).clone()
+    }
+
+    /// Limits, breakers or outages led to something.
+    pub(crate) fn saw(&self, sign: Sign) {
+        *locked(&self.signs).entry(sign).or_default() += 1;
+    }
+
+    pub(crate) fn signs(&self) -> BTreeMap<Sign, u64> {
+        locked(&self.signs).clone()
     }
 
     /// A law was broken.

@@ -131,6 +131,28 @@ fn there_is_one_tls_and_it_is_not_openssl() {
     assert_eq!(versions("rustls"), 1);
 }
 
+/// What cargo says of the features of `runtime` where this package is built, with these kinds of dependencies.
+fn features_of_runtime(package: &str, kinds: &str) -> String {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut tree = std::process::Command::new(cargo);
+    tree.current_dir(root()).args(["tree", "--locked", "--offline", "--no-dedupe", "--invert", "runtime"]);
+    let output = tree.args(["--package", package, "--edges", kinds]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The simulation switches guards off: what does so must not be in what is delivered.
+#[test]
+fn no_program_is_built_with_the_switches_of_the_simulation() {
+    let switches = "runtime feature \"simulation\"";
+    for program in ["s3-orchestrator", "vault-unsealer", "vault-snapshot"] {
+        let features = features_of_runtime(program, "normal,build,features");
+        assert!(features.contains("runtime feature \"default\""), "{program}: {features}");
+        assert!(!features.contains(switches), "{program} has them: {features}");
+    }
+    assert!(features_of_runtime("sim", "normal,dev,features").contains(switches), "the look finds them");
+}
+
 #[test]
 fn a_room_is_at_most_seven_folders_deep() {
     for file in rust_files(&root().join("crates")) {

@@ -2,7 +2,10 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use types::{LimitKind, Span, Traffic};
+use runtime::mutation;
+use types::{LimitKind, Span, Timestamp, Traffic};
+
+use super::BORDER_MARGIN;
 
 /// More than anybody can spend: what is in hand where there is no limit.
 pub const UNLIMITED: u64 = u64::MAX / 2;
@@ -96,7 +99,10 @@ impl Hand {
     /// Takes so much out, or nothing.
     #[must_use]
     pub fn draw(&self, amount: u64) -> bool {
-        let less = |free: u64| free.checked_sub(amount);
+        let less = |free: u64| match free.checked_sub(amount) {
+            None if mutation::is_on("hand.draw") => Some(0),
+            less => less,
+        };
         self.free.fetch_update(Ordering::AcqRel, Ordering::Acquire, less).is_ok()
     }
 
@@ -139,6 +145,12 @@ impl Purse {
     pub fn new(span: Span, limited: [bool; KINDS]) -> Self {
         let hand = |kind: LimitKind| Hand::new(if limited[kind as usize] { 0 } else { UNLIMITED });
         Self { span, hands: Traffic::ALL.map(|_| LimitKind::ALL.map(hand)) }
+    }
+
+    /// Until when attempts are charged to it: beyond its end, for whatever clock is a bit behind.
+    #[must_use]
+    pub fn counts_until(&self) -> Timestamp {
+        if mutation::is_on("purse.counts-until") { self.span.end } else { self.span.end.plus(BORDER_MARGIN) }
     }
 
     /// What is in hand of a kind for some traffic.

@@ -1,5 +1,6 @@
 //! Limits and the grants on them, and the instances that hold them.
 
+use runtime::mutation;
 use types::{BackendName, BootId, LimitKind, Timestamp, Traffic};
 
 /// One limit of one backend in one period. The backend goes by its name: it is counted before it has a number.
@@ -31,7 +32,9 @@ impl Terms {
     pub fn room(&self, traffic: Traffic, client: u64, maintenance: u64) -> u64 {
         let total = client.saturating_add(maintenance);
         let own = match traffic {
+            Traffic::Client if mutation::is_on("grant.kept") => self.limit.saturating_sub(client),
             Traffic::Client => self.limit.saturating_sub(self.kept).saturating_sub(client),
+            Traffic::Maintenance if mutation::is_on("grant.paced") => self.limit,
             Traffic::Maintenance => {
                 self.kept.saturating_sub(maintenance).max(self.paced.saturating_sub(total))
             }

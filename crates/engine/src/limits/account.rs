@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use backend::{Hand, Purse, UNLIMITED};
 use catalog::{GrantAsk, GrantRecord, LimitKey, Terms};
-use runtime::Instant;
+use runtime::{Instant, mutation};
 use types::{LimitKind, Traffic};
 
 use super::grant::{self, Outlook};
@@ -85,6 +85,7 @@ impl Account {
     /// What is to be written down, where anything is; with what was taken out of hand to be handed back.
     pub(super) fn record(&mut self, hand_back: bool) -> Option<(GrantRecord, u64)> {
         let back = match self.limit {
+            Some(_) if hand_back && mutation::is_on("hand.emptied") => self.hand().free(),
             Some(_) if hand_back => self.hand().empty(),
             _ => 0,
         };

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use catalog::Terms;
+use runtime::mutation;
 use types::{Span, Timestamp};
 
 /// A stock lasts so long, and lies idle so long before it is handed back.
@@ -36,7 +37,8 @@ impl Outlook {
         let horizon = horizon(self.limit, self.left);
         let worth = u128::from(spent) * horizon.as_millis() / time.as_millis().max(1);
         let worth = u64::try_from(worth).unwrap_or(u64::MAX);
-        self.spent.min(worth).min(self.limit / STOCK_PART).min(self.left / SHARE_PART)
+        let used = if mutation::is_on("grant.spent") { u64::MAX } else { self.spent };
+        used.min(worth).min(self.limit / STOCK_PART).min(self.left / SHARE_PART)
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use backend::{Allowance, Ask, CoverAsk, Needs, Piece, Present, Purse, Shortage};
 use catalog::{Catalog, CatalogError, GrantAsk, GrantRecord, Granted, LimitKey};
-use runtime::{Clock, Instant};
+use runtime::{Clock, Instant, mutation};
 use tokio::sync::mpsc;
 use types::{BackendName, BootId, LimitKind, Timestamp, Traffic};
 
@@ -106,6 +106,9 @@ impl Keeper {
                 if let Some(usage) = self.usage().await {
                     let _ = reply.send(usage);
                 }
+            }
+            Order::Flush(reply) => {
+                let _ = reply.send(self.write_down(false).await);
             }
             Order::Stop(reply) => {
                 self.stopped = true;
@@ -239,7 +242,7 @@ impl Keeper {
             let Some(at) = self.find(ask, kind).filter(|_| needs > 0) else { continue };
             let pot = short.iter_mut().find(|short| short.at == at);
             let from_pot = pot.as_ref().map_or(0, |short| short.pot.min(needs));
-            if !self.account(at).hand().draw(needs - from_pot) {
+            if !self.account(at).hand().draw(needs - from_pot) && !mutation::is_on("keeper.draws") {
                 self.account(at).refuse();
                 self.put_back(ask, kind, from_pots, short);
                 return Err(self.shortage(ask, answered.then_some(kind)));
@@ -268,7 +271,7 @@ impl Keeper {
         match kind {
             Some(kind) => {
                 tracing::debug!(backend.name = %ask.backend, limit = kind.as_str(), "a limit is reached");
-                Shortage { kind: Some(kind), resets_at: ask.purse.span.end }
+                Shortage { kind: Some(kind), resets_at: ask.purse.counts_until() }
             }
             None => Shortage { kind: None, resets_at: self.clock.now().plus(TRY_AGAIN) },
         }
@@ -321,8 +324,9 @@ impl Keeper {
         }
     }
 
-    /// Writes down what was spent, where anything was, and hands back what lies idle, or everything.
-    async fn write_down(&mut self, everything: bool) {
+    /// Writes down what was spent, where anything was, and hands back what lies idle, or everything. Says whether
+    /// all is written.
+    async fn write_down(&mut self, everything: bool) -> bool {
         self.flushed = runtime::instant_now();
         let now = self.clock.now();
         let mut records: Vec<((usize, usize), GrantRecord, u64)> = Vec::new();
@@ -335,8 +339,9 @@ impl Keeper {
                 }
             }
         }
+        let mut written = true;
         if !records.is_empty() {
-            let written = self.repeat_record(records.iter().map(|(_, record, _)| record.clone())).await;
+            written = self.repeat_record(records.iter().map(|(_, record, _)| record.clone())).await;
             for (at, record, back) in records {
                 match written {
                     true => self.account(at).recorded(&record, back),
@@ -345,6 +350,7 @@ impl Keeper {
             }
         }
         self.backends.iter_mut().for_each(|kept| kept.forget(now));
+        written
     }
 
     /// Says whether it is written, or may be.

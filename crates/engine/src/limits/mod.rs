@@ -13,13 +13,15 @@ use std::time::Duration;
 
 use backend::{ASKS_MAX, Allowance, Ask, BackendError, ErrorKind};
 use catalog::Catalog;
-use runtime::{Clock, Task};
+use runtime::{Clock, Task, mutation};
 use tokio::sync::{mpsc, oneshot};
 use types::{BackendName, BootId, LimitKind, Schedule, Timestamp};
 
 use crate::EngineError;
 use keeper::Keeper;
 
+/// No client is told to come again sooner than this.
+const WAIT_MIN: Duration = Duration::from_secs(1);
 /// How long the last hand-back may take. What does not happen in it is lost to the period.
 const HAND_BACK_WITHIN: Duration = Duration::from_secs(2);
 
@@ -93,6 +95,7 @@ pub struct UsageOf {
 /// What a keeper can be told besides what allowances ask.
 enum Order {
     Usage(oneshot::Sender<Vec<UsageOf>>),
+    Flush(oneshot::Sender<bool>),
     Stop(oneshot::Sender<()>),
 }
 
@@ -140,6 +143,12 @@ impl Grants {
         answer.await.ok()
     }
 
+    /// Writes down now what was spent; says whether that was done.
+    pub async fn flush(&self) -> bool {
+        let (reply, answer) = oneshot::channel();
+        self.orders.send(Order::Flush(reply)).await.is_ok() && answer.await.unwrap_or(false)
+    }
+
     /// Hands back what is in hand, and grants nothing any more.
     pub async fn stop(&self) {
         let (reply, answer) = oneshot::channel();
@@ -175,8 +184,10 @@ impl Shut {
 
     /// The error where limits were reached and nothing else was wrong: what failed otherwise may work sooner.
     pub(crate) fn reached(&self, now: Timestamp) -> Option<EngineError> {
-        let resets_at = self.resets_at.filter(|_| !self.otherwise)?;
-        let millis = resets_at.as_millis().saturating_sub(now.as_millis());
-        Some(EngineError::LimitReached { retry_after: Duration::from_millis(millis) })
+        let resets_at = self.resets_at.filter(|_| !self.otherwise && !mutation::is_on("shut.told"))?;
+        let wait = Duration::from_millis(resets_at.as_millis().saturating_sub(now.as_millis()));
+        // What was to be over by now was told some time ago, or by a clock that was set since.
+        let least = if mutation::is_on("shut.waits") { Duration::ZERO } else { WAIT_MIN };
+        Some(EngineError::LimitReached { retry_after: wait.max(least) })
     }
 }

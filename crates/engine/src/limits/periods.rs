@@ -2,12 +2,9 @@
 
 use std::time::Duration;
 
-use backend::{CLOCK_TOLERANCE, apart};
-use runtime::Instant;
+use backend::{BORDER_MARGIN, CLOCK_TOLERANCE, apart};
+use runtime::{Instant, mutation};
 use types::{Schedule, Span, Timestamp};
-
-/// So near a border an attempt is charged to the periods on both sides.
-const MARGIN: Duration = Duration::from_secs(60);
 
 /// Time as the catalog tells it, beside time as it passed since it was first told.
 #[derive(Debug)]
@@ -35,7 +32,8 @@ impl Reckoning {
     /// a wrong one. So both count, until they agree again.
     pub(super) fn periods(&mut self, told: Timestamp, now: Instant) -> Periods {
         let trusted = self.trusted.map_or(told, |(then, at)| then.plus(now.duration_since(at)));
-        let moments = if apart(trusted, told) <= CLOCK_TOLERANCE { vec![told] } else { vec![trusted, told] };
+        let agree = apart(trusted, told) <= CLOCK_TOLERANCE || mutation::is_on("period.trusted");
+        let moments = if agree { vec![told] } else { vec![trusted, told] };
         let mut periods = Periods { spans: Vec::new(), last: Duration::MAX };
         for moment in moments {
             self.add(&mut periods, moment);
@@ -47,7 +45,8 @@ impl Reckoning {
     }
 
     fn add(&self, periods: &mut Periods, moment: Timestamp) {
-        let (before, after) = (moment.minus(MARGIN), moment.plus(MARGIN));
+        let margin = if mutation::is_on("period.margin") { Duration::ZERO } else { BORDER_MARGIN };
+        let (before, after) = (moment.minus(margin), moment.plus(margin));
         let (first, last) = (self.schedule.span_at(before), self.schedule.span_at(after));
         for span in [first, last] {
             if !periods.spans.contains(&span) {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{BreakerOptions, BreakerState, Readiness, Transition};
-use crate::{Chance, Instant};
+use crate::{Chance, Instant, mutation};
 
 /// The jitter is at most this part of the time that a breaker stays open.
 const JITTER_PART: u32 = 4;
@@ -67,6 +67,9 @@ impl Machine {
     pub(super) fn readiness(&self, now: Instant) -> Readiness {
         match self.phase {
             Phase::Closed { .. } => Readiness::Ready,
+            Phase::Open { .. } if mutation::is_on("breaker.shut") => Readiness::Ready,
+            Phase::Open { .. } if mutation::is_on("breaker.returns") => Readiness::Shut,
+            Phase::HalfOpen { .. } if mutation::is_on("breaker.one-probe") => Readiness::Due,
             Phase::Open { until } if now >= until => Readiness::Due,
             Phase::HalfOpen { since } if now >= since + self.options.probe_max => Readiness::Due,
             Phase::Open { .. } | Phase::HalfOpen { .. } => Readiness::Shut,
@@ -120,7 +123,11 @@ impl Machine {
     pub(super) fn blamed(&mut self, now: Instant, chance: &Chance) -> Option<Transition> {
         let Phase::Closed { failures } = &mut self.phase else { return None };
         *failures = failures.saturating_add(1);
-        if *failures < self.options.failures_max { None } else { self.open(now, chance) }
+        if *failures < self.options.failures_max || mutation::is_on("breaker.opens") {
+            None
+        } else {
+            self.open(now, chance)
+        }
     }
 
     /// Nobody waits for this request any more. Where all others waited for it, the next one finds out.

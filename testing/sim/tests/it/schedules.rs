@@ -2,8 +2,9 @@
 
 use std::fmt::Write;
 
-use sim::{Cuts, Deed, Fault, Outcome, Plan, shrink};
+use sim::{Cuts, Deed, Fault, Outcome, Plan, Sign, shrink};
 
+use crate::mutations;
 use crate::running::{run, run_all};
 
 /// Schedules of every test run.
@@ -28,6 +29,9 @@ fn schedules_hold_the_laws() {
     for deed in Deed::ALL {
         println!("  {:>9} x {}", sum.deeds.get(deed).copied().unwrap_or(0), deed.as_str());
     }
+    for sign in Sign::ALL {
+        println!("  {:>9} x {}", sum.signs.get(sign).copied().unwrap_or(0), sign.as_str());
+    }
     let mut report = String::new();
     for (seed, outcome) in &sum.failed {
         tell(&mut report, *seed, outcome);
@@ -39,6 +43,9 @@ fn schedules_hold_the_laws() {
     }
     for deed in Deed::ALL {
         assert!(sum.deeds.contains_key(deed), "{} never happened", deed.as_str());
+    }
+    for sign in Sign::ALL {
+        assert!(sum.signs.contains_key(sign), "{} never happened", sign.as_str());
     }
 }
 
@@ -67,7 +74,7 @@ fn tell(report: &mut String, seed: u64, outcome: &Outcome) {
     }
 }
 
-/// Tells one run line by line; with `SHRINK=1`, first makes it as small as can be.
+/// Tells one run line by line, with `MUTATION=name` as that mutation is tried; with `SHRINK=1`, first makes it as small as can be.
 fn replay(seed: u64) {
     let mut cuts: Cuts = std::env::var("CUTS").unwrap_or_default().parse().unwrap();
     if number("SHRINK").is_some() {
@@ -76,7 +83,11 @@ fn replay(seed: u64) {
         cuts = shrink(seed, law, &mut |plan| run(plan, false));
         println!("replay what is left with: make sim SEED={seed} CUTS={cuts}");
     }
-    let plan = Plan::new(seed, &cuts);
+    let mut plan = Plan::new(seed, &cuts);
+    let mutation = mutations::asked_for();
+    if let Some((_, sharpen)) = mutation {
+        sharpen(&mut plan);
+    }
     println!("{plan:#?}");
     if number("LOG").is_some() {
         let _ = tracing_subscriber::fmt()
@@ -85,7 +96,8 @@ fn replay(seed: u64) {
             .with_max_level(tracing::Level::DEBUG)
             .try_init();
     }
-    let outcome = run(plan, true);
+    let switches = mutation.map_or(&[][..], |((switches, _), _)| *switches);
+    let outcome = runtime::mutation::with(switches, || run(plan, true));
     for line in &outcome.lines {
         println!("{line}");
     }
