@@ -37,6 +37,11 @@ impl Lease {
         term.is_none_or(holds) || mutation::is_on("lease.checked")
     }
 
+    /// Whether this is the only instance on its catalog.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.term.lock().unwrap_or_else(PoisonError::into_inner).is_none()
+    }
+
     fn update(&self, change: impl FnOnce(&mut Term)) {
         if let Some(term) = self.term.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
             change(term);
