@@ -3,27 +3,29 @@
 //! Flags may be written as Go programs take them: one dash or two, a value behind `=` or in the next word.
 //! Without a command the server starts; a word that is no command never does.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use config::with_double_dashes;
 use types::BackendName;
 
-use crate::commands::{admin, demo, rebuild, serve, validate, version};
+use crate::commands::{admin, demo, rebuild, serve, sync, validate, version};
 
 /// Commands and what they do.
-const COMMANDS: [(&str, &str); 7] = [
+const COMMANDS: [(&str, &str); 8] = [
     ("serve", "start the server; the default without a command"),
     ("validate", "check a configuration and show what is in force"),
     ("admin", "ask a running process, or tell it what to do"),
     ("version", "print the version"),
     ("demo", "start a server with three directories as backends; needs no configuration"),
+    ("sync", "make objects of what lies on a backend since before, where it lies"),
     ("rebuild", "make a lost catalog anew from what lies on the backends"),
     ("help", "print this"),
 ];
 /// Commands of the Go program that this release lacks.
-const NOT_BUILT: [&str; 2] = ["init", "sync"];
+const NOT_BUILT: [&str; 1] = ["init"];
 /// The command line itself is wrong.
 const USAGE: u8 = 2;
 
@@ -47,6 +49,7 @@ pub(crate) fn run(args: Vec<OsString>) -> ExitCode {
             with_flags(flags_of("validate").arg(config_flag()), flags, |f| validate::run(&config_of(f)))
         }
         "admin" => with_flags(admin::command(flags_of("admin")), flags, admin::run),
+        "sync" => with_flags(sync::command(flags_of("sync")), flags, sync::run),
         "version" => with_flags(flags_of("version"), flags, |_| version::run()),
         "demo" => with_flags(demo_flags(), flags, |flags| {
             let dir = flags.get_one::<PathBuf>("dir").cloned().unwrap_or_else(|| ".demo".into());
@@ -64,23 +67,6 @@ pub(crate) fn run(args: Vec<OsString>) -> ExitCode {
 pub(crate) fn fail(message: &dyn std::fmt::Display) -> ExitCode {
     eprintln!("error: {message}");
     ExitCode::FAILURE
-}
-
-/// `-config` as `--config`. Single letters stay as they are, and what follows `--` is no flag.
-fn with_double_dashes(args: Vec<OsString>) -> Vec<OsString> {
-    let mut flags_ended = false;
-    let normal = |arg: OsString| {
-        flags_ended |= arg == "--";
-        let bytes = arg.as_encoded_bytes();
-        let is_long = bytes.len() > 2 && bytes[0] == b'-' && bytes[1].is_ascii_alphabetic();
-        if flags_ended || !is_long {
-            return arg;
-        }
-        let mut doubled = OsString::from("-");
-        doubled.push(OsStr::new(&arg));
-        doubled
-    };
-    args.into_iter().map(normal).collect()
 }
 
 fn with_flags(command: Command, flags: &[OsString], run: impl FnOnce(&ArgMatches) -> ExitCode) -> ExitCode {

@@ -109,6 +109,7 @@ pub(crate) async fn build(
     metrics.ledger.connect(Arc::clone(&catalog), quotas(config));
     let engine = Engine::new(Parts { catalog, places, boot, settings, clock: clock.clone(), ids });
     engine.delete_nothing_before_proof();
+    engine.delete_nothing_unshipped();
     engine.prove_newest(None).await?;
     if let Some(reason) = engine.frozen() {
         return Err(Frozen(reason.to_string()).into());
@@ -118,15 +119,16 @@ pub(crate) async fn build(
     workers::start(&mut supervisor, &engine);
     engine.set_brake(upkeep::brake(config)).await?;
     workers::start_upkeep(&mut supervisor, &engine, &upkeep::upkeep(config, &engine, &metrics.upkeep));
-    metrics.upkeep.connect(engine.clone());
+    metrics.upkeep.connect(engine.clone(), fleet::strategy(config));
     workers::start_shipper(&mut supervisor, &engine, pace::of(config));
-    workers::start_fleet(&mut supervisor, &engine, &fleet::options(config, &buckets));
+    workers::start_fleet(&mut supervisor, &engine, &fleet::options(config, &buckets, &metrics.upkeep));
     metrics.fleet.connect(engine.clone(), fleet::strategy(config));
     metrics.workers.connect(supervisor.workers());
     let directory = s3::directory(config, bucket_ids, identity.deployment.timestamp())?;
     let observer = Arc::clone(&metrics.requests) as Arc<dyn gateway::Observer>;
     let admin = admin::House {
         engine: engine.clone(),
+        grants: Arc::clone(&grants),
         workers: supervisor.workers(),
         buckets,
         level,

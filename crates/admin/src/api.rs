@@ -4,13 +4,13 @@ use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use engine::{Bucket, Engine};
+use engine::{Bucket, Engine, Grants};
 use http::{Method, Request, Response, StatusCode};
 use runtime::{Clock, Workers};
 
 use crate::answer::{Answer, Refused};
 use crate::guard::Guard;
-use crate::routes::{backends, cleanup, holds, level, locations, quarantine, status, workers};
+use crate::routes::{absent, backends, cleanup, holds, level, locations, quarantine, status, sync, workers};
 
 /// Where it answers.
 const ROOT: &str = "/admin/";
@@ -33,6 +33,8 @@ pub trait LogLevel: Send + Sync + 'static {
 pub struct House {
     /// Backends, and the catalog behind it.
     pub engine: Engine,
+    /// What may be spent of limits.
+    pub grants: Arc<Grants>,
     /// What works in the background.
     pub workers: Workers,
     /// The buckets of the configuration.
@@ -110,6 +112,8 @@ impl House {
         let method = if request.method() == Method::HEAD { "GET" } else { request.method().as_str() };
         match (method, &segments[..]) {
             ("GET", ["status"]) => status::status(self, query).await,
+            ("GET", ["replication"]) => status::replication(self, query).await,
+            ("GET", ["over-replication"]) => status::over_replication(self, query).await,
             ("GET", ["object-locations"]) => locations::locations(self, query).await,
             ("GET", ["cleanup-queue"]) => cleanup::queue(self, query).await,
             ("GET", ["workers"]) => workers::list(self, query),
@@ -117,6 +121,7 @@ impl House {
             ("PUT", ["log-level"]) => level::set(self, query, request.body()),
             ("GET", ["brake"]) => holds::brake(self, query).await,
             ("POST", ["brake", "release"]) => holds::release_brake(self, query).await,
+            ("POST", ["usage-flush"]) => holds::flush_usage(self, query).await,
             ("GET", ["limits"]) => holds::limits(self, query).await,
             ("POST", ["limits", "open"]) => holds::open_limits(self, query).await,
             ("GET", ["backends", name, "drain"]) => backends::drain_status(self, name, query).await,
@@ -126,6 +131,10 @@ impl House {
             ("GET", ["quarantine"]) => quarantine::list(self, query).await,
             ("POST", ["quarantine", id, "restore"]) => quarantine::restore(self, id, query).await,
             ("DELETE", ["quarantine", id]) => quarantine::delete(self, id, query).await,
+            ("POST", ["sync"]) => sync::begin(self, query).await,
+            ("GET", ["sync"]) => sync::status(self, query),
+            ("DELETE", ["sync"]) => sync::end(self, query),
+            ("POST", ["backfill-checksums"]) => holds::backfill(query),
             ("POST", [worker]) if workers::is_triggered(worker) => {
                 workers::trigger(self, worker, query).await
             }
@@ -136,7 +145,7 @@ impl House {
     fn wrong_method_or_route(&self, path: &str, segments: &[&str]) -> Refused {
         let known = match segments {
             ["status" | "object-locations" | "cleanup-queue" | "workers" | "log-level" | "quarantine"]
-            | ["brake" | "limits"]
+            | ["brake" | "limits" | "replication" | "usage-flush" | "sync" | "backfill-checksums"]
             | ["brake", "release"]
             | ["limits", "open"]
             | ["quarantine", _]
@@ -149,6 +158,6 @@ impl House {
         if known {
             return Refused::new(StatusCode::METHOD_NOT_ALLOWED, format!("{path} takes another method"));
         }
-        Refused::not_found(format!("there is no route {path}"))
+        absent::refusal(segments).unwrap_or_else(|| Refused::not_found(format!("there is no route {path}")))
     }
 }

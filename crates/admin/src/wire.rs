@@ -21,10 +21,103 @@ pub struct Status {
     pub usage_period: String,
     /// Referenced blobs with fewer live replicas than wanted.
     pub under_replicated: u64,
+    /// Referenced blobs with more live replicas than wanted.
+    pub over_replicated: u64,
     /// Open multipart uploads.
     pub uploads_open: u64,
+    /// How long ago replicas were proved.
+    pub integrity: Integrity,
     /// Each backend of the configuration, in its order.
     pub backends: Vec<BackendStatus>,
+}
+
+/// How long ago replicas were proved, in [`Status`]. As of the last walk over all of them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Integrity {
+    /// For how long the one is not proved of which that is longest ago; absent before the first walk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oldest_unverified_seconds: Option<u64>,
+    /// Those that were never read whole since they were written; absent before the first walk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub never_verified_copies: Option<u64>,
+    /// Those that could not be read when it was their turn, since the start of the process.
+    pub deferred_copies: u64,
+}
+
+/// `GET replication`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replication {
+    /// Replicas that objects should have.
+    pub factor: u32,
+    /// Blobs with fewer.
+    pub under_replicated: u64,
+    /// Blobs with more.
+    pub over_replicated: u64,
+    /// When this was counted.
+    pub computed_at: String,
+}
+
+/// `GET over-replication`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OverReplication {
+    /// Replicas that objects should have.
+    pub factor: u32,
+    /// Blobs with more.
+    pub pending: u64,
+}
+
+/// `POST backfill-checksums`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Backfilled {
+    /// `ok`.
+    pub status: String,
+    /// Blobs that had no checksums.
+    pub processed: u64,
+}
+
+/// `POST`, `GET`, `DELETE sync`: the last import, or the one under way.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SyncRun {
+    /// `running`, `ok` or `failed`; empty where there was none since the start of the process.
+    pub status: String,
+    /// The backend.
+    pub backend: String,
+    /// The bucket.
+    pub bucket: String,
+    /// What the paths begin with.
+    pub prefix: String,
+    /// Whether it only looks.
+    pub dry_run: bool,
+    /// Paths that were listed.
+    pub listed: u64,
+    /// Objects imported, or to be imported where it only looks.
+    pub imported: u64,
+    /// Their bytes: each is read once.
+    pub imported_bytes: u64,
+    /// Paths that were skipped: the sum of the next four.
+    pub skipped: u64,
+    /// Imported before.
+    pub known: u64,
+    /// The key is an object already.
+    pub taken: u64,
+    /// Of an orchestrator, this one or another.
+    pub ours: u64,
+    /// Too large, or no key.
+    pub unfit: u64,
+    /// Could not be read, or changed meanwhile.
+    pub failed: u64,
+    /// Requests sent for all this, or to be sent where it only looks.
+    pub requests: u64,
+    /// Why it ended, does not get on, or why the last one that failed did so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// An answer that has nothing to say but that it is done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Done {
+    /// What was done.
+    pub status: String,
 }
 
 /// A backend in [`Status`].
@@ -42,6 +135,12 @@ pub struct BackendStatus {
     pub object_count: u64,
     /// Replicas that wait to be deleted.
     pub doomed_count: u64,
+    /// Requests sent in the present period.
+    pub api_requests: u64,
+    /// Bytes that came from it in the present period.
+    pub egress_bytes: u64,
+    /// Bytes that went to it in the present period.
+    pub ingress_bytes: u64,
     /// Whether it did what it was asked lately.
     pub healthy: bool,
     /// Whether it is to become empty.

@@ -120,6 +120,8 @@ pub struct Stat {
     pub modified: Option<Timestamp>,
     /// What travelled with the put.
     pub metadata: Vec<MetadataEntry>,
+    /// `content-type` and the like, where whoever stored it said so. Ours say nothing there.
+    pub headers: Vec<MetadataEntry>,
 }
 
 /// One page of a listing.

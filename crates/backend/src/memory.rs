@@ -206,6 +206,7 @@ impl Backend for MemoryBackend {
             etag: None,
             modified: Some(object.modified),
             metadata: object.metadata,
+            headers: Vec::new(),
         })
     }
 

@@ -4,6 +4,7 @@
 //! and every decorator has it.
 
 mod fleet;
+mod imports;
 mod limits;
 mod repair;
 mod shipping;

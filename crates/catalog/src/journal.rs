@@ -69,6 +69,8 @@ pub(crate) enum Item<'a> {
     Blob { blob: BlobId, size: u64, wanted: u32, md5: Option<String>, blocks: String },
     /// A replica is live.
     Live(ReplicaItem),
+    /// A replica lay there before: as it was imported.
+    Imported { replica: ReplicaId, backend: i64, path: ReplicaPath, bucket: i64, size: u64, stamp: String },
     /// Bytes of ours that no row named: they wait.
     Quarantined(ReplicaItem),
     /// A replica holds wrong bytes, or none.

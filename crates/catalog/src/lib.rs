@@ -25,11 +25,12 @@ pub use roles::instances::Instances;
 pub use roles::limits::Limits;
 pub use roles::shipping::{Rebuilding, Shipping};
 pub use roles::{
-    Brake, Care, Catalog, Deployment, Expiry, Fleet, FleetWork, Ledger, Moves, Objects, Reaping, Repair,
-    Scrubbing, Strays, Uploads, Writes,
+    Brake, Care, Catalog, Deployment, Expiry, Fleet, FleetWork, Imports, Ledger, Moves, Objects, Reaping,
+    Repair, Scrubbing, Strays, Uploads, Writes,
 };
 pub use words::expiry::{ExpiredPage, ExpiredQuery, SeenObject, StaleUpload};
 pub use words::fleet::{DoomedPage, DoomedRow, Drain, Held, HeldPage, OnBackend, Removed, Retire, Retired};
+pub use words::imports::{Import, Imported};
 pub use words::limit::{GrantAsk, GrantRecord, Granted, Instance, LimitKey, Terms, Usage};
 pub use words::list::{ListPage, ListPosition, ListQuery, Listed, ListedObject};
 pub use words::moves::{CommitMove, MoveSource};
@@ -41,7 +42,9 @@ pub use words::place::{
     BackendId, BackendSpec, BackendTotals, BucketId, Doomed, Identity, ReplicaRow, ReplicaState, Settled,
     SettledOutcome, Totals,
 };
-pub use words::repair::{BrakeSettings, BrakeState, Postponed, ScrubPage, ShortBlob, Shortage, Unproved};
+pub use words::repair::{
+    BrakeSettings, BrakeState, Postponed, ProofAges, ScrubPage, ShortBlob, Shortage, Unproved,
+};
 pub use words::shipping::{
     InternalFile, JournalLine, Names, Rebuilt, SnapshotCursor, SnapshotPage, SnapshotTable, Unshipped,
 };

@@ -6,6 +6,7 @@
 mod drive;
 mod expiry;
 mod fleet;
+mod imports;
 mod limits;
 mod repair;
 mod strays;
@@ -504,6 +505,7 @@ impl Model {
         Totals {
             backends: backends.collect(),
             under_replicated: u64::try_from(short).expect("small"),
+            over_replicated: u64::try_from(self.surplus().len()).expect("small"),
             uploads_open: u64::try_from(open).expect("small"),
         }
     }

@@ -6,6 +6,7 @@
 
 mod expiry;
 mod fleet;
+mod imports;
 pub(crate) mod instances;
 pub(crate) mod limits;
 mod moves;
@@ -28,6 +29,7 @@ use crate::{
 
 pub use expiry::Expiry;
 pub use fleet::{Fleet, FleetWork};
+pub use imports::Imports;
 pub use moves::Moves;
 pub use repair::{Brake, Care, Repair, Scrubbing};
 pub use strays::Strays;

@@ -25,6 +25,9 @@ pub enum EngineError {
     /// The wanted part does not exist.
     #[error("there is no part of that number")]
     NoSuchPart,
+    /// The same, decided on what was known before the catalog was gone: it may be as old as the outage.
+    #[error(transparent)]
+    Remembered(Box<EngineError>),
     /// The body is not what the client said, or did not come whole.
     #[error(transparent)]
     Body(#[from] BodyFault),

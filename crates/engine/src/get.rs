@@ -23,6 +23,8 @@ use crate::{EngineError, GetObject, Opened, OpenedBody, Read};
 
 /// How often each replica of a piece is tried before the read fails.
 const ROUNDS: usize = 2;
+/// Why a replica is suspect that was looked for in vain.
+pub(crate) const NOT_THERE: &str = "is not there";
 
 impl Engine {
     /// Opens an object for reading, or tells its state ([`Want::State`]): then no backend is touched.
@@ -32,7 +34,8 @@ impl Engine {
     ///
     /// # Errors
     /// [`EngineError::NoSuchKey`], [`EngineError::PreconditionFailed`],
-    /// [`EngineError::RangeNotSatisfiable`], [`EngineError::NoSuchPart`], [`EngineError::Unavailable`].
+    /// [`EngineError::RangeNotSatisfiable`], [`EngineError::NoSuchPart`], [`EngineError::Unavailable`]. Where the
+    /// catalog does not answer, the first of these are [`EngineError::Remembered`].
     pub async fn get_object(&self, request: GetObject) -> Result<Read, EngineError> {
         let shared = &self.shared;
         let guard = shared.readers.enter(shared.catalog.horizon());
@@ -44,15 +47,15 @@ impl Engine {
             guard
         };
         let Found { object, range, parts, pieces, degraded } = found;
-        if request.conditions.decide(&object)? == Verdict::NotModified {
+        let decided = |error| if degraded { EngineError::Remembered(Box::new(error)) } else { error };
+        if request.conditions.decide(&object).map_err(decided)? == Verdict::NotModified {
             return Ok(Read::NotModified { object: Box::new(object), degraded });
         }
         let size = object.state.size;
-        let range = match (range, request.want) {
-            (Ok(range), _) => range,
-            (Err(_), Want::Part(_)) => return Err(EngineError::NoSuchPart),
-            (Err(_), _) => return Err(EngineError::RangeNotSatisfiable { size }),
-        };
+        let range = range.map_err(|_| match request.want {
+            Want::Part(_) => decided(EngineError::NoSuchPart),
+            _ => decided(EngineError::RangeNotSatisfiable { size }),
+        })?;
         if request.want == Want::State {
             return Ok(Read::Found(Box::new(Opened { object, range, parts, body: None, degraded })));
         }
@@ -331,7 +334,7 @@ impl Shared {
 
     async fn read_failed(&self, place: usize, replica: &ReplicaAt, error: &BackendError) {
         match error.kind {
-            ErrorKind::NotFound => self.suspect(place, replica, "is not there").await,
+            ErrorKind::NotFound => self.suspect(place, replica, NOT_THERE).await,
             // No fault of the backend: nobody asked it.
             ErrorKind::LimitReached { .. } => {
                 tracing::debug!(%error, replica = %replica.replica, "a limit is reached, reading the next replica");
@@ -356,6 +359,11 @@ impl Shared {
                 breaker.trip(None);
             }
             tracing::error!(backend.name = %name, "the backend's marker is not readable: the backend is missing");
+            return;
+        }
+        // A disk that was mounted between the two looks has its marker by now, and the replica too.
+        if why == NOT_THERE && self.places[place].maintenance.head(&replica.path).await.is_ok() {
+            tracing::warn!(backend.name = %name, replica = %replica.replica, "a replica was not there, and is there now");
             return;
         }
         tracing::error!(backend.name = %name, replica = %replica.replica, path = %replica.path, "replica is suspect: it {why}");

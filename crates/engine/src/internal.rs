@@ -5,7 +5,7 @@
 use bytes::Bytes;
 use catalog::{BucketId, DeleteItem, ListQuery, Listed, ListedObject, Metadata, Precondition};
 use futures::stream;
-use types::{BucketName, ObjectKey};
+use types::{BucketName, ObjectKey, Traffic};
 
 use crate::engine::{Engine, Shared};
 use crate::{Bucket, DeleteObjects, EngineError, Expected, Incoming, PutObject, Stored};
@@ -96,6 +96,14 @@ impl Shared {
         }
         REPLICAS.min(u32::try_from(self.places.len()).unwrap_or(u32::MAX)).max(1)
     }
+}
+
+/// On which share of the limits writes of this bucket draw: the journal is our own work.
+pub(crate) fn traffic_of(bucket: &BucketName) -> Traffic {
+    if bucket.as_str() == format::INTERNAL_BUCKET {
+        return Traffic::Maintenance;
+    }
+    Traffic::Client
 }
 
 fn internal_key(key: &str) -> Result<ObjectKey, EngineError> {

@@ -65,7 +65,9 @@ impl Engine {
         let keys = page.objects.iter().map(|object| object.key.clone()).collect();
         let _forgetting = Forgetting::new(&shared.recent, rule.bucket.id, keys);
         let expire = || shared.catalog.expire_objects(change, rule.bucket.id, page.objects.clone());
-        let removed = shared.repeat(expire).await?;
+        let removed = shared.repeat(expire).await.inspect_err(|_| {
+            shared.stats.expiry_failed(page.objects.len() as u64);
+        })?;
         shared.wake_reaper();
         shared.stats.expired(removed.into());
         let found = u32::try_from(page.objects.len()).unwrap_or(u32::MAX);

@@ -6,15 +6,15 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use backend::{BackendError, Body, BodyError, ErrorKind, PutOptions, PutReceipt};
+use backend::{BackendError, Body, BodyError, ErrorKind, Needs, PutOptions, PutReceipt};
 use catalog::{
     BackendId, CommitMove, Held as HeldReplica, MoveSource, Retire, Retired, Target, WriteOutcome,
 };
 use futures::StreamExt;
-use types::{BlobId, ByteRange};
+use types::{BlobId, ByteRange, ObjectKey, ReplicaId, ReplicaPath, Traffic};
 
 use crate::EngineError;
-use crate::engine::Shared;
+use crate::engine::{Place, Shared};
 use crate::get::Reading;
 use crate::held::Held;
 use crate::limits::Shut;
@@ -56,7 +56,7 @@ impl Shared {
         let size = source.piece.blob_size;
         let _budget = self.take_budget(size.min(self.settings.window_bytes)).await?;
         let mut held = Held::new(self);
-        let targets = self.offer_beside(&source, order);
+        let targets = self.offer_beside(&source, order).await?;
         held.expect(blob, &targets);
         let (owner, reserve) = (self.boot, || self.catalog.reserve_move(blob, self.boot, targets.clone()));
         let reserved = held.reserved(self.repeat(reserve).await.map(Vec::from_iter));
@@ -122,13 +122,48 @@ impl Shared {
     }
 
     /// A place for the new replica on each of these backends, named after the same key as the others.
-    fn offer_beside(&self, source: &MoveSource, order: &[usize]) -> Vec<Target> {
-        let known = source.replicas().iter().find_map(|at| Some((self.place(at.backend)?.1, &at.path)));
-        let Some((there, path)) = known else { return Vec::new() };
+    async fn offer_beside(&self, source: &MoveSource, order: &[usize]) -> Result<Vec<Target>, EngineError> {
+        let known = source.replicas().iter().filter_map(|at| Some((self.place(at.backend)?.1, at)));
+        let known: Vec<_> = known.collect();
+        let Some((there, at)) =
+            known.iter().find(|(there, at)| there.grammar.parse(at.path.as_str()).is_some())
+        else {
+            return self.offer_for_import(source, order).await;
+        };
+        let name = |place: &Place, replica| place.grammar.beside(&there.grammar, at.path.as_str(), replica);
+        Ok(self.offer_named(source, order, name))
+    }
+
+    /// The same for a blob that lies only where it was imported: its key was its path.
+    async fn offer_for_import(
+        &self,
+        source: &MoveSource,
+        order: &[usize],
+    ) -> Result<Vec<Target>, EngineError> {
+        for at in source.replicas() {
+            let Some(imported) = self.catalog.import_of(at.replica).await? else { continue };
+            let Ok(key) = ObjectKey::parse(at.path.as_str()) else { continue };
+            let blob = source.piece.blob;
+            let name =
+                |place: &Place, replica| Some(place.grammar.replica(&imported.bucket, &key, blob, replica));
+            return Ok(self.offer_named(source, order, name));
+        }
+        Ok(Vec::new())
+    }
+
+    fn offer_named(
+        &self,
+        source: &MoveSource,
+        order: &[usize],
+        name: impl Fn(&Place, ReplicaId) -> Option<ReplicaPath>,
+    ) -> Vec<Target> {
         let size = source.piece.blob_size;
         let target = |&index: &usize| {
             let place = &self.places[index];
-            let fits = size <= place.backend.profile().put_bytes_max
+            // One that would refuse it is no place for it.
+            let shut = place.allowance.shut_until(Traffic::Maintenance, Needs::put(size)).is_some();
+            let fits = !shut
+                && size <= place.backend.profile().put_bytes_max
                 && place.object_bytes_max.is_none_or(|max| size <= max);
             if !fits {
                 return None;
@@ -137,7 +172,7 @@ impl Shared {
             Some(Target {
                 backend: place.id,
                 replica,
-                path: place.grammar.beside(&there.grammar, path.as_str(), replica)?,
+                path: name(place, replica)?,
                 charge: place.backend.profile().charge(size),
                 quota: place.quota,
             })

@@ -5,12 +5,14 @@
 use std::time::Duration;
 
 use backend::{BackendError, ErrorKind};
-use catalog::{BackendId, CatalogError, Doomed, Settled, SettledOutcome};
+use catalog::{BackendId, CatalogError, Doomed, Imported, Settled, SettledOutcome};
 use runtime::mutation;
 use types::{ReplicaPath, Timestamp};
 
 use crate::Place;
 use crate::engine::{Engine, Shared};
+use crate::import::stamp_of;
+use crate::unshipped::UNSHIPPED_RETRY;
 
 /// Replicas deleted on a backend in one step: what one request can delete.
 const BATCH: u32 = 1000;
@@ -47,7 +49,7 @@ pub struct Reaped {
 
 impl Engine {
     /// Deletes doomed replicas on one backend: one bounded, idempotent step. None of them was doomed later
-    /// than the oldest reader noted, none can still receive its bytes.
+    /// than the oldest reader noted or than what is shipped, none can still receive its bytes.
     ///
     /// # Errors
     /// Where the catalog does not answer; a backend that does not is noted with its replicas.
@@ -56,12 +58,13 @@ impl Engine {
         let Some((_, place)) = shared.place(backend).filter(|_| shared.may_delete()) else {
             return Ok(Reaped::default());
         };
-        let (horizon, now) = (shared.oldest_read(), shared.steady.now());
+        shared.look_for_unshipped().await?;
+        let (horizon, now) = (shared.oldest_read().min(shared.shipped_dooms()), shared.steady.now());
         let doomed = shared.catalog.claim_doomed(&[backend], horizon, now, BATCH).await?;
         if doomed.is_empty() {
             return Ok(Reaped::default());
         }
-        let settled = shared.delete_on(place, &doomed).await;
+        let settled = shared.delete_all(place, doomed).await?;
         let change = shared.ids.change();
         shared.repeat(|| shared.catalog.settle_doomed(change, settled.clone())).await?;
         let is_gone = |settled: &&Settled| matches!(settled.outcome, SettledOutcome::Gone);
@@ -70,16 +73,15 @@ impl Engine {
     }
 
     /// How long until a doomed replica on a backend is due, where there is one. What is due but held by a
-    /// reader is looked at again soon, not at once.
+    /// reader is looked at again soon, not at once; what waits for a segment, when that is stored.
     ///
     /// # Errors
     /// Where the catalog does not answer.
     pub async fn next_reap(&self, backend: BackendId) -> Result<Option<Duration>, CatalogError> {
         let due = self.shared.catalog.next_doomed(&[backend]).await?;
         let now = self.shared.steady.now();
-        Ok(due.map(|due| {
-            Duration::from_millis(due.as_millis().saturating_sub(now.as_millis())).max(HELD_RETRY)
-        }))
+        let again = if self.shared.waits_for_segment() { UNSHIPPED_RETRY } else { HELD_RETRY };
+        Ok(due.map(|due| Duration::from_millis(due.as_millis().saturating_sub(now.as_millis())).max(again)))
     }
 
     /// Lets go of what nothing holds any more: tells the catalog what requests gave up while it did not
@@ -144,6 +146,47 @@ impl Shared {
         self.catalog.let_go(self.boot, fates.clone()).await?;
         self.abandoned.told(&fates);
         Ok(true)
+    }
+
+    /// Deletes what we wrote, many at once; and one by one what was imported, as far as it still is what it was.
+    async fn delete_all(&self, place: &Place, doomed: Vec<Doomed>) -> Result<Vec<Settled>, CatalogError> {
+        let (mut own, mut imported) = (Vec::new(), Vec::new());
+        for replica in doomed {
+            let is_named_by_us = place.grammar.parse(replica.path.as_str()).is_some();
+            // A path of an older prefix is not of our grammar either.
+            let known = if is_named_by_us { None } else { self.catalog.import_of(replica.replica).await? };
+            match known {
+                Some(known) => imported.push((replica, known)),
+                None => own.push(replica),
+            }
+        }
+        let mut settled = if own.is_empty() { Vec::new() } else { self.delete_on(place, &own).await };
+        for (replica, known) in &imported {
+            settled.push(self.delete_imported(place, replica, known).await);
+        }
+        Ok(settled)
+    }
+
+    /// What lies at a path that we did not choose is deleted only while it is what was imported.
+    async fn delete_imported(&self, place: &Place, doomed: &Doomed, known: &Imported) -> Settled {
+        let now = self.steady.now();
+        let gone = || Settled { replica: doomed.replica, outcome: SettledOutcome::Gone };
+        let found = match place.maintenance.head(&doomed.path).await {
+            Ok(stat) => stat,
+            Err(error) if error.kind == ErrorKind::NotFound => return gone(),
+            Err(error) => return refused(doomed, &error, now),
+        };
+        let is_same = (found.size, stamp_of(&found).as_ref()) == (known.size, Some(&known.stamp));
+        if !is_same {
+            tracing::warn!(
+                backend.name = %place.name(),
+                path = %doomed.path,
+                "what was imported was replaced behind our back: what lies there now is not ours, and stays"
+            );
+            return gone();
+        }
+        let mut settled = self.delete_on(place, std::slice::from_ref(doomed)).await;
+        settled.pop().unwrap_or_else(|| failed(doomed, "the backend did not say what became of it", now))
     }
 
     async fn delete_on(&self, place: &Place, doomed: &[Doomed]) -> Vec<Settled> {

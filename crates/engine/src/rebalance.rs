@@ -213,8 +213,12 @@ impl Shared {
             let least = held.live_elsewhere(|_| true) + 1;
             self.move_away(&held, &[flow.to], least, &[]).await
         };
+        let mut pending = moves.len() as u64;
+        self.stats.to_rebalance(pending);
         let mut moving = stream::iter(moves.into_iter().map(one)).buffer_unordered(concurrency.max(1));
         while let Some(moved) = moving.next().await {
+            pending -= 1;
+            self.stats.to_rebalance(pending);
             match moved {
                 Ok(Moved::Away { copied_bytes }) => {
                     done.moved += 1;

@@ -10,6 +10,7 @@ use catalog::{BackendId, KnownReplica, ReplicaRow, ReplicaState, Stray};
 use types::{ReplicaId, Timestamp};
 
 use crate::engine::{Engine, Place, Shared};
+use crate::get::NOT_THERE;
 use crate::seen::Seen;
 use crate::standing::MarkerSeen;
 use crate::{EngineError, Step};
@@ -102,7 +103,7 @@ impl Engine {
 
 impl Shared {
     /// A backend that is there: its marker is.
-    async fn present_place(&self, backend: BackendId) -> Result<&Place, EngineError> {
+    pub(crate) async fn present_place(&self, backend: BackendId) -> Result<&Place, EngineError> {
         if !self.may_delete() {
             // What a newer catalog wrote would look like strays.
             let why = "this catalog is not proved to be the newest: nothing is compared with it";
@@ -162,6 +163,28 @@ impl Shared {
         run.found.strays += new;
         run.found.listed += entries.len() as u64;
         run.found.foreign += (entries.len() - ours.len()) as u64;
+        self.see_imports(run, place, entries).await?;
+        Ok(())
+    }
+
+    /// What was imported lies where we would not have put it, and is no stranger.
+    async fn see_imports(
+        &self,
+        run: &mut Reconciling,
+        place: &Place,
+        entries: &[Entry],
+    ) -> Result<(), EngineError> {
+        let foreign = entries.iter().filter(|entry| place.grammar.parse(entry.path.as_str()).is_none());
+        let foreign: Vec<&Entry> = foreign.collect();
+        let paths: Vec<_> = foreign.iter().map(|entry| entry.path.clone()).collect();
+        if paths.is_empty() {
+            return Ok(());
+        }
+        for (entry, known) in foreign.into_iter().zip(self.catalog.imports_at(place.id, &paths).await?) {
+            let Some(known) = known else { continue };
+            run.found.foreign -= 1;
+            run.seen.add_where(known.size == entry.size, known.replica);
+        }
         Ok(())
     }
 
@@ -224,7 +247,7 @@ impl Shared {
                     }
                     format!("has {} bytes of the {size} that it should", stat.size)
                 }
-                Err(error) if error.kind == ErrorKind::NotFound => "is not there".to_owned(),
+                Err(error) if error.kind == ErrorKind::NotFound => NOT_THERE.to_owned(),
                 Err(error) => return Err(EngineError::Unavailable(error.to_string())),
             };
             // Where the marker is gone the backend is: that would be found by the next step otherwise.

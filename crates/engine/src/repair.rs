@@ -138,6 +138,19 @@ impl Engine {
         limit: u32,
         gone: &[BackendId],
     ) -> Result<(u64, Option<BlobId>), EngineError> {
+        let trimmed = self.trim_some(after, limit, gone).await;
+        if trimmed.is_err() {
+            self.shared.repairs.trims_failed.fetch_add(1, Relaxed);
+        }
+        trimmed
+    }
+
+    async fn trim_some(
+        &self,
+        after: Option<BlobId>,
+        limit: u32,
+        gone: &[BackendId],
+    ) -> Result<(u64, Option<BlobId>), EngineError> {
         let shared = &self.shared;
         let blobs = shared.catalog.surplus_blobs(after, limit).await?;
         if blobs.is_empty() {

@@ -15,6 +15,7 @@ use types::ByteRange;
 
 use crate::EngineError;
 use crate::engine::{Engine, Shared};
+use crate::get::NOT_THERE;
 
 /// Rows of the ledger looked at in one step.
 const ROWS: u32 = 1000;
@@ -91,8 +92,14 @@ impl Shared {
             Verdict::Unreadable(error) => {
                 scrubbed.deferred += 1;
                 self.proofs.deferred.fetch_add(1, Relaxed);
-                self.health.failed(place);
-                tracing::warn!(%error, replica = %at.replica, "a replica could not be proved now");
+                if matches!(error.kind, ErrorKind::LimitReached { .. }) {
+                    // Nobody asked the backend: it is no worse for that.
+                    self.proofs.declined.fetch_add(1, Relaxed);
+                    tracing::debug!(%error, replica = %at.replica, "a limit leaves no room for proofs now");
+                } else {
+                    self.health.failed(place);
+                    tracing::warn!(%error, replica = %at.replica, "a replica could not be proved now");
+                }
             }
         }
         Ok(())
@@ -133,7 +140,7 @@ fn at_blob(source: &MoveSource) -> types::BlobId {
 /// Only what a backend says of this one path counts against the replica: an answer that broke off is none.
 fn verdict_of(error: BackendError) -> Verdict {
     match error.kind {
-        ErrorKind::NotFound => Verdict::Wrong("is not there".to_owned()),
+        ErrorKind::NotFound => Verdict::Wrong(NOT_THERE.to_owned()),
         _ => Verdict::Unreadable(error),
     }
 }

@@ -110,6 +110,7 @@ impl Engine {
     /// Where a backend or the catalog fails: the entries are shipped the next time.
     pub async fn ship_segment(&self, number: u64) -> Result<Option<Segment>, EngineError> {
         let shared = &self.shared;
+        shared.mark_dooms().await?;
         let unshipped = shared.catalog.unshipped(SEGMENT_ENTRIES, FILE_BYTES).await?;
         let (Some(first), Some(last)) = (unshipped.lines.first(), unshipped.lines.last()) else {
             return Ok(None);
@@ -118,8 +119,13 @@ impl Engine {
         let header = Header { first, last, ..self.header(number).await? };
         let changes = unshipped.lines.iter().map(|line| line.change).collect::<Vec<_>>();
         let lines: Vec<String> = unshipped.lines.into_iter().map(|line| line.text).collect();
-        let stored = self.put_shipped(&header, Piece::Segment, &lines).await?;
+        let stored = self.put_shipped(&header, Piece::Segment, &lines).await.inspect_err(|error| {
+            if matches!(error, EngineError::OutOfSpace { .. }) {
+                shared.segments_have_no_room();
+            }
+        })?;
         shared.repeat(|| shared.catalog.mark_shipped(changes.clone())).await?;
+        shared.changes_are_shipped(last);
         Ok(Some(Segment { bytes: stored.0, last, more: unshipped.more, backends: stored.1 }))
     }
 

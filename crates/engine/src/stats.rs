@@ -16,9 +16,38 @@ pub(crate) struct FleetStats {
     rebalance_runs: AtomicU64,
     rebalance_level: AtomicU64,
     rebalance_empty: AtomicU64,
+    rebalance_pending: AtomicU64,
     expired: AtomicU64,
+    expiry_failed: AtomicU64,
     strays: AtomicU64,
     vanished: AtomicU64,
+    imports: [AtomicU64; ImportDecision::ALL.len()],
+}
+
+/// What became of a path that was to be imported.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ImportDecision {
+    /// It is an object now.
+    Imported,
+    /// It was imported before, its key is taken, it is of an orchestrator, or no object.
+    Skipped,
+    /// It could not be read, or changed meanwhile.
+    Failed,
+}
+
+impl ImportDecision {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Imported, Self::Skipped, Self::Failed];
+
+    /// The decision as the label of a metric.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Imported => "imported",
+            Self::Skipped => "skipped",
+            Self::Failed => "failed",
+        }
+    }
 }
 
 /// What fleet work did since the start of the process.
@@ -42,12 +71,18 @@ pub struct FleetCounts {
     pub rebalance_level: u64,
     /// Runs that found nothing that would make them more so.
     pub rebalance_empty: u64,
+    /// Replicas that the run under way has yet to move.
+    pub rebalance_pending: u64,
     /// Objects that expired.
     pub expired: u64,
+    /// Objects that were to expire when the catalog did not answer.
+    pub expiry_failed: u64,
     /// Strays that were put into quarantine.
     pub strays: u64,
     /// Live replicas that were not there.
     pub vanished: u64,
+    /// Paths that were to be imported, by what became of them, in the order of [`ImportDecision::ALL`].
+    pub imports: [u64; ImportDecision::ALL.len()],
 }
 
 impl FleetStats {
@@ -75,8 +110,21 @@ impl FleetStats {
         self.rebalance_empty.fetch_add(1, Relaxed);
     }
 
+    pub(crate) fn to_rebalance(&self, replicas: u64) {
+        self.rebalance_pending.store(replicas, Relaxed);
+    }
+
+    pub(crate) fn expiry_failed(&self, objects: u64) {
+        self.expiry_failed.fetch_add(objects, Relaxed);
+    }
+
     pub(crate) fn expired(&self, objects: u64) {
         self.expired.fetch_add(objects, Relaxed);
+    }
+
+    pub(crate) fn import_classified(&self, decision: ImportDecision, paths: u64) {
+        let at = ImportDecision::ALL.iter().position(|known| *known == decision);
+        self.imports[at.expect("all are listed")].fetch_add(paths, Relaxed);
     }
 
     pub(crate) fn reconciled(&self, strays: u64, vanished: u64) {
@@ -101,9 +149,12 @@ impl Engine {
             rebalance_runs: read(&stats.rebalance_runs),
             rebalance_level: read(&stats.rebalance_level),
             rebalance_empty: read(&stats.rebalance_empty),
+            rebalance_pending: read(&stats.rebalance_pending),
             expired: read(&stats.expired),
+            expiry_failed: read(&stats.expiry_failed),
             strays: read(&stats.strays),
             vanished: read(&stats.vanished),
+            imports: std::array::from_fn(|at| read(&stats.imports[at])),
         }
     }
 }

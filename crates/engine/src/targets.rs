@@ -17,6 +17,7 @@ use types::{BackendName, BlobId, BucketName, ByteRange, Md5, ObjectKey, ReplicaI
 use crate::EngineError;
 use crate::engine::Shared;
 use crate::held::{Held, Progress};
+use crate::internal::traffic_of;
 use crate::limits::Shut;
 use crate::window::Window;
 
@@ -101,7 +102,7 @@ impl<'a> Targets<'a> {
         };
         let slot = self.slots.len();
         let index = reader.index();
-        let backend = Arc::clone(&at.backend);
+        let backend = Arc::clone(at.through(traffic_of(self.object.bucket)));
         let body = Body { length: self.size, stream: Box::pin(reader) };
         let options = PutOptions { metadata: self.object.says.to_vec() };
         let (path, released, begun) = (target.path.clone(), self.released, progress.clone());

@@ -10,11 +10,12 @@ use backend::{MetadataEntry, Needs};
 use catalog::{BackendId, NewBlob, Piece, Refusal, Reserve, ReserveFor, Target};
 use format::BlockHasher;
 use runtime::Readiness;
-use types::{BackendName, BlobId, BucketName, Md5, ObjectKey, Traffic};
+use types::{BackendName, BlobId, BucketName, Md5, ObjectKey};
 
 use crate::engine::Shared;
 use crate::held::Held;
 use crate::intake::{Intake, Proof};
+use crate::internal::traffic_of;
 use crate::limits::Shut;
 use crate::placement::{self, Candidate};
 use crate::targets::{Targets, WrittenObject};
@@ -217,8 +218,9 @@ impl BodyWriter<'_> {
             ReserveFor::Object { size, .. } => *size,
             ReserveFor::Part { .. } => size,
         };
+        let traffic = traffic_of(&self.write.bucket.name);
         for (candidate, place) in self.candidates.iter_mut().zip(&self.shared.places) {
-            candidate.shut_until = place.allowance.shut_until(Traffic::Client, Needs::put(size));
+            candidate.shut_until = place.allowance.shut_until(traffic, Needs::put(size));
         }
         let order = placement::order(&self.candidates, settings.strategy, object, size);
         let mut shut = Shut::default();

@@ -291,3 +291,16 @@ impl Backend for LateBound {
         self.0.copy(from, to).await
     }
 }
+
+#[tokio::test]
+async fn what_is_there_at_a_second_look_is_not_suspect() {
+    let (house, faults) = house(1, Settings { factor: 1, ..Settings::default() }).await;
+    house.put("k", b"v").await.unwrap();
+    // As where a disk comes back between the read and the look at its marker.
+    faults.script(Operation::Get, [Fault::Refuse(ErrorKind::NotFound)]);
+    let _ = house.get("k").await;
+    assert_eq!(faults.injected(Operation::Get, "not_found"), 1);
+    let rows = house.catalog.replicas(None, 10).await.unwrap();
+    assert_eq!(rows[0].state, ReplicaState::Live);
+    assert_eq!(house.get("k").await.unwrap(), b"v");
+}

@@ -78,7 +78,8 @@ async fn what_was_written_or_read_lately_is_read_on_and_all_else_is_503() {
         let head = house.open(name, Want::State).await.unwrap();
         assert_eq!((head.object.state.size, head.degraded), (whole.len() as u64, true), "{name}");
         let beyond = house.open(name, from(1 << 30, None)).await;
-        assert!(matches!(beyond, Err(EngineError::RangeNotSatisfiable { .. })), "{name}");
+        let beyond = remembered(beyond);
+        assert!(matches!(beyond, Some(EngineError::RangeNotSatisfiable { .. })), "{name}");
     }
     conditions_hold(&house).await;
     assert!(is_unavailable(house.get("never-was").await), "never 404");
@@ -101,7 +102,15 @@ async fn conditions_hold(house: &House) {
     let known = ReadConditions { if_none_match: tags(tag.as_str()), ..ReadConditions::default() };
     assert!(matches!(ask(known).await.unwrap(), Read::NotModified { degraded: true, .. }));
     let other = ReadConditions { if_match: tags("other"), ..ReadConditions::default() };
-    assert!(matches!(ask(other).await, Err(EngineError::PreconditionFailed)));
+    assert!(matches!(remembered(ask(other).await), Some(EngineError::PreconditionFailed)));
+}
+
+/// The error behind an answer that says of itself that it may be old.
+fn remembered<T>(answer: Result<T, EngineError>) -> Option<EngineError> {
+    match answer {
+        Err(EngineError::Remembered(error)) => Some(*error),
+        _ => None,
+    }
 }
 
 async fn writes_are_refused(house: &House) {

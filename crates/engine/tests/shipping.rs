@@ -12,7 +12,7 @@ use backend::{Backend, Body, PutOptions};
 use bytes::Bytes;
 use catalog::sqlite::{Options, Rebuild, Sqlite};
 use catalog::{BackendSpec, Catalog, Deployment, Identity, Metadata};
-use common::{House, bytes, key};
+use common::{House, Plan, bytes, key};
 use engine::{Choices, CopyObject, Engine, EngineError, Parts, Place, PlanError, RebuildError, Source};
 use format::shipped::{Header, Piece, ShippedName, seal};
 use runtime::{Chance, Clock, Ids};
@@ -179,6 +179,68 @@ async fn a_lost_catalog_comes_back() {
     let fourth = rebuilt(&third).await.unwrap();
     assert_eq!(fourth.catalog.identity().await.unwrap().epoch, 4);
     shows(&fourth, &told).await;
+}
+
+/// How many replicas of a key lie on the stores.
+fn lying(house: &House, name: &str) -> usize {
+    let of_key = |path: &&ReplicaPath| path.as_str().contains(&format!("/{name}~"));
+    house.stores.iter().map(|store| store.paths().iter().filter(of_key).count()).sum()
+}
+
+#[tokio::test]
+async fn what_went_since_the_last_segment_is_there_after_a_rebuild() {
+    let house = House::new().await;
+    house.engine.delete_nothing_unshipped();
+    house.put("replaced", b"old").await.unwrap();
+    house.put("deleted", b"there").await.unwrap();
+    ship(&house).await;
+    house.put("replaced", b"new").await.unwrap();
+    assert!(house.delete("deleted").await);
+    house.reap().await;
+    let again = rebuilt(&house).await.unwrap();
+    assert_eq!(again.get("replaced").await.unwrap(), b"old");
+    assert_eq!(again.get("deleted").await.unwrap(), b"there");
+}
+
+#[tokio::test]
+async fn what_is_shipped_goes_however_much_comes_after_it() {
+    let house = House::new().await;
+    house.put("k", b"one").await.unwrap();
+    let replicas = lying(&house, "k");
+    house.engine.delete_nothing_unshipped();
+    house.put("k", b"two").await.unwrap();
+    house.reap().await;
+    assert_eq!(lying(&house, "k"), 2 * replicas, "it waits for its segment");
+    ship(&house).await;
+    house.put("other", b"is never shipped").await.unwrap();
+    house.reap().await;
+    assert_eq!(lying(&house, "k"), replicas);
+    // What came after the mark waits for the next one; where all is shipped anyway, for none.
+    house.put("k", b"three").await.unwrap();
+    house.reap().await;
+    assert_eq!(lying(&house, "k"), 2 * replicas);
+    ship(&house).await;
+    house.reap().await;
+    assert_eq!(lying(&house, "k"), replicas);
+    house.audit().await;
+}
+
+#[tokio::test]
+async fn where_no_segment_has_room_deletes_make_it() {
+    const QUOTA: u64 = 100_000;
+    let house = House::build(Plan { backends: 2, quota: Some(QUOTA), ..Plan::default() }).await;
+    house.engine.delete_nothing_unshipped();
+    // What is left after the markers is less than a segment.
+    house.put("k", &bytes(usize::try_from(QUOTA).unwrap() - 500, 1)).await.unwrap();
+    assert!(house.delete("k").await);
+    house.reap().await;
+    assert_eq!(lying(&house, "k"), 2);
+    let next = house.engine.shelf().await.unwrap().next;
+    assert!(matches!(house.engine.ship_segment(next).await, Err(EngineError::OutOfSpace { .. })));
+    house.reap().await;
+    assert_eq!(lying(&house, "k"), 0);
+    ship(&house).await;
+    assert_eq!(house.engine.unshipped_since().await.unwrap(), None);
 }
 
 #[tokio::test]

@@ -86,6 +86,9 @@ pub(crate) fn of_fault(fault: &Fault, about: &About<'_>, head: bool) -> http::Re
     for (name, value) in &fault.headers {
         response.headers_mut().insert(name, value.clone());
     }
+    if fault.degraded {
+        response.headers_mut().insert(DEGRADED, HeaderValue::from_static("catalog"));
+    }
     // An answer to HEAD has no body, and its length would be a guess.
     if !head {
         let document = error_document(fault, about);

@@ -103,6 +103,8 @@ pub(crate) struct Fault {
     pub(crate) log: Option<String>,
     /// A limit of a backend's owner was in the way.
     pub(crate) limited: bool,
+    /// It was decided on what was known before the catalog was gone.
+    pub(crate) degraded: bool,
 }
 
 /// What a step of a request gives.
@@ -168,7 +170,15 @@ impl Fault {
 
 impl From<Code> for Fault {
     fn from(code: Code) -> Self {
-        Self { code, message: None, details: Vec::new(), headers: Vec::new(), log: None, limited: false }
+        Self {
+            code,
+            message: None,
+            details: Vec::new(),
+            headers: Vec::new(),
+            log: None,
+            limited: false,
+            degraded: false,
+        }
     }
 }
 
@@ -180,6 +190,7 @@ impl From<EngineError> for Fault {
             EngineError::PreconditionFailed => Code::PreconditionFailed.into(),
             EngineError::RangeNotSatisfiable { size } => Self::range(size),
             EngineError::NoSuchPart => Code::InvalidPartNumber.into(),
+            EngineError::Remembered(error) => Self { degraded: true, ..Self::from(*error) },
             EngineError::Body(fault) => fault.into(),
             EngineError::TooLarge { size, size_max } => Self::from(Code::EntityTooLarge)
                 .with_detail("ProposedSize", size.to_string())

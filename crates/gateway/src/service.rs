@@ -148,9 +148,10 @@ impl Gateway {
         let note = call.take_note();
         ticket.record.backends = note.backends;
         ticket.record.access_key = note.access_key;
-        ticket.record.degraded = note.degraded;
+        let degraded = note.degraded || note.fault.as_ref().is_some_and(|fault| fault.degraded);
+        ticket.record.degraded = degraded;
         match note.fault {
-            Some(fault) => Err(fault),
+            Some(fault) => Err(Fault { degraded, ..fault }),
             None if note.degraded => response.map(answer::as_degraded),
             None => response,
         }

@@ -254,6 +254,8 @@ pub struct ObjectInfo {
     pub modified: Option<Timestamp>,
     /// User metadata, names in lower case without `x-amz-meta-`.
     pub metadata: Vec<(String, String)>,
+    /// `content-type` and the others that are stored with an object, names in lower case.
+    pub headers: Vec<(String, String)>,
 }
 
 #[cfg(test)]

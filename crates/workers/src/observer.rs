@@ -1,4 +1,4 @@
-//! Who is told of runs of repair and of trimming.
+//! Who is told of runs: of repair, trimming, rebalancing and expiry.
 
 use std::time::Duration;
 
@@ -9,6 +9,10 @@ pub enum Work {
     Repair,
     /// Dooming replicas that are too many.
     Trim,
+    /// Moving replicas so that backends are level.
+    Rebalance,
+    /// Removing objects that have expired.
+    Lifecycle,
 }
 
 /// How a run went.

@@ -6,8 +6,10 @@ use std::time::Duration;
 use engine::{Engine, RepairOptions};
 use runtime::{Schedule, Supervisor};
 
+use crate::fleet::NEVER;
 use crate::{
-    Factor, Gone, Observer, Reaper, Records, Release, Repair, Scrub, ScrubOptions, Shipper, StandIn, Trim,
+    Factor, Gone, Observer, ProofAges, Reaper, Records, Release, Repair, Scrub, ScrubOptions, Shipper,
+    StandIn, Trim,
 };
 
 /// How long what was doomed waits for more: one request to a backend deletes a thousand.
@@ -38,6 +40,8 @@ pub fn start(supervisor: &mut Supervisor, engine: &Engine) {
 
 /// How long what came to be short waits for more.
 const GATHER_SHORT: Duration = Duration::from_millis(500);
+/// A walk over ten million replicas takes some seconds of one core.
+const LOOK_AT_PROOFS_EVERY: Duration = Duration::from_hours(6);
 /// The factor changes with a restart only, and the first step comes at once.
 const MARK_EVERY: Duration = Duration::from_hours(24);
 
@@ -48,8 +52,10 @@ pub struct Upkeep {
     pub repair: RepairOptions,
     /// How often repair and trimming look without being woken.
     pub interval: Duration,
-    /// How replicas are proved; `None` does not.
-    pub scrub: Option<ScrubOptions>,
+    /// How replicas are proved.
+    pub scrub: ScrubOptions,
+    /// Whether they are by themselves. If not, an operator may ask for it.
+    pub scrubs: bool,
     /// Which backends count as not having their replicas.
     pub gone: Gone,
     /// Who is told of runs.
@@ -77,10 +83,16 @@ pub fn start_upkeep(supervisor: &mut Supervisor, engine: &Engine, upkeep: &Upkee
         Trim::new(trims.clone(), Arc::clone(&with.gone), Arc::clone(&with.observer))
     });
 
-    if let Some(options) = upkeep.scrub {
-        let scrubs = engine.clone();
-        supervisor.add(Schedule::every(options.interval), move || Scrub::new(scrubs.clone(), options));
+    let ages = engine.clone();
+    supervisor.add(Schedule::every(LOOK_AT_PROOFS_EVERY), move || ProofAges::new(ages.clone()));
+
+    let (scrubs, mut options) = (engine.clone(), upkeep.scrub);
+    let mut schedule = Schedule::every(options.interval);
+    if !upkeep.scrubs {
+        options.interval = NEVER;
+        schedule = Schedule::every(NEVER).first_within(NEVER);
     }
+    supervisor.add(schedule, move || Scrub::new(scrubs.clone(), options));
 }
 
 /// Starts the worker that brings the journal to the backends, a file per `pace` at most.

@@ -18,7 +18,7 @@ use crate::cli::fail;
 const ADDR_VARIABLE: &str = "S3O_ADMIN_ADDR";
 const TOKEN_VARIABLE: &str = "S3O_ADMIN_TOKEN";
 /// How often a worker is looked at that is followed.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
+pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// One question: a method, a route, and what goes with it.
 struct Question {
@@ -105,14 +105,32 @@ pub(crate) fn command(base: Command) -> Command {
         .subcommand(Command::new("drain-cancel").about("Let a backend take objects again").arg(backend()))
         .subcommand(remove_backend(backend()))
         .subcommand(Command::new("replicate").about("Make replicas that are missing, now"))
-        .subcommand(Command::new("over-replication").about("Remove replicas that are too many, now"))
-        .subcommand(Command::new("scrub").about("Prove what lies on the backends, now").arg(one_backend()))
+        .subcommand(Command::new("replication").about("How many objects have too few or too many replicas"))
+        .subcommand(
+            Command::new("over-replication")
+                .about("How many objects have too many replicas; with --execute, remove those")
+                .arg(Arg::new("execute").long("execute").num_args(0).action(ArgAction::SetTrue))
+                .arg(batch_size()),
+        )
+        .subcommand(Command::new("scrub").about("Prove what lies on the backends, now").arg(batch_size()))
+        .subcommand(
+            Command::new("backfill-checksums")
+                .about("Nothing: all that was written or imported has checksums")
+                .arg(batch_size()),
+        )
+        .subcommand(Command::new("usage-flush").about("Write down what was spent of the limits, now"))
         .subcommand(Command::new("rebalance").about("Move replicas as the strategy wants them, now"))
         .subcommand(
             Command::new("reconcile").about("Compare backends with the catalog, now").arg(one_backend()),
         )
         .subcommand(Command::new("lifecycle").about("Remove what has expired, now"))
         .subcommand(quarantine())
+}
+
+/// A flag of the Go program. A batch is as large as the configuration says, and one follows the other.
+fn batch_size() -> Arg {
+    let parser = value_parser!(u32).range(1..=10_000);
+    Arg::new("batch-size").long("batch-size").value_name("N").value_parser(parser).hide(true)
 }
 
 /// Forgetting a backend, also one that is gone.
@@ -183,6 +201,8 @@ fn question(name: &str, flags: &ArgMatches) -> Question {
                 Question { body, ..Question::new(Method::PUT, name) }
             }
         },
+        "over-replication" if !flags.get_flag("execute") => Question::get(name),
+        "usage-flush" | "backfill-checksums" => Question::new(Method::POST, name),
         "brake-release" => Question::new(Method::POST, "brake/release"),
         "limits-open" => Question::new(Method::POST, "limits/open"),
         "quarantine" => of_quarantine(flags),
@@ -261,7 +281,8 @@ fn line(worker: &Worker) -> String {
     format!("{name}: {activity}, {done} done, {failed} failed{progress}")
 }
 
-fn client(flags: &ArgMatches) -> Result<AdminClient, String> {
+/// A client of the process that the flags, the environment or the configuration name.
+pub(crate) fn client(flags: &ArgMatches) -> Result<AdminClient, String> {
     let path = flags.get_one::<PathBuf>("config");
     let told = |flag: &str, variable: &str| {
         flags.get_one::<String>(flag).cloned().or_else(|| std::env::var(variable).ok())

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::OnceLock;
 
-use engine::{Engine, FleetCounts};
+use engine::{Engine, FleetCounts, ImportDecision};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
@@ -30,10 +30,13 @@ impl FleetMetrics {
 
 type Plain = (&'static str, &'static str, fn(&FleetCounts) -> u64);
 
-const PLAIN: [Plain; 5] = [
+const PLAIN: [Plain; 6] = [
     ("drain_objects_moved", "Replicas that were drained", |counts| counts.drain_moved),
     ("drain_bytes_moved", "Bytes charged for replicas that were drained", |counts| counts.drain_bytes),
     ("lifecycle_deleted", "Objects that expired", |counts| counts.expired),
+    ("lifecycle_failed", "Objects that were to expire when the catalog did not answer", |counts| {
+        counts.expiry_failed
+    }),
     ("reconcile_strays", "Bytes of ours without a row that went into quarantine, as objects", |counts| {
         counts.strays
     }),
@@ -64,6 +67,10 @@ impl Collector for FleetMetrics {
                 MetricType::Gauge,
             )?
             .encode_gauge(&counts.draining)?;
+        let help = "Replicas that the run under way has yet to move";
+        encoder
+            .encode_descriptor("rebalance_pending", help, None, MetricType::Gauge)?
+            .encode_gauge(&counts.rebalance_pending)?;
         for (name, help, value) in PLAIN {
             encoder
                 .encode_descriptor(name, help, None, MetricType::Counter)?
@@ -75,6 +82,13 @@ impl Collector for FleetMetrics {
                 let labels = [("strategy", *strategy), ("status", *status)];
                 metric.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&value(&counts), None)?;
             }
+        }
+        let help = "Paths that were to be imported, by what became of them";
+        let mut metric = encoder.encode_descriptor("import_classified", help, None, MetricType::Counter)?;
+        for (decision, paths) in ImportDecision::ALL.iter().zip(counts.imports) {
+            metric
+                .encode_family(&[("source", "sync"), ("decision", decision.as_str())])?
+                .encode_counter::<NoLabelSet, _, u64>(&paths, None)?;
         }
         let help = "Bytes copied to rebalance";
         encoder

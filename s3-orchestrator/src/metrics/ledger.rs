@@ -98,6 +98,7 @@ impl Collector for Ledger {
         for (name, help, value) in [
             ("active_multipart_uploads", "Open multipart uploads", totals.uploads_open),
             ("replication_pending", "Blobs with fewer live replicas than wanted", totals.under_replicated),
+            ("over_replication_pending", "Blobs with more live replicas than wanted", totals.over_replicated),
             ("cleanup_queue_depth", "Replicas that wait to be deleted", doomed),
         ] {
             encoder.encode_descriptor(name, help, None, MetricType::Gauge)?.encode_gauge(&value)?;

@@ -1,15 +1,18 @@
 //! Fleet work from its configuration.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use config::{Config, LifecycleRule};
 use engine::{Balance, Bucket, ExpiryRule, Strategy};
 use workers::FleetOptions;
 
+use crate::metrics::UpkeepMetrics;
+
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// What fleet work a configuration asks for.
-pub(super) fn options(config: &Config, buckets: &[Bucket]) -> FleetOptions {
+pub(super) fn options(config: &Config, buckets: &[Bucket], metrics: &Arc<UpkeepMetrics>) -> FleetOptions {
     let (rebalance, reconcile) = (&config.rebalance, &config.reconcile);
     let rules = config.lifecycle.rules.iter().flat_map(|rule| expiry(rule, config, buckets));
     FleetOptions {
@@ -27,6 +30,7 @@ pub(super) fn options(config: &Config, buckets: &[Bucket]) -> FleetOptions {
         expiry_batch: config.lifecycle.batch_size,
         upload_idle: config.cleanup_queue.multipart_stale_timeout,
         reconcile_every: reconcile.enabled.then_some(reconcile.interval),
+        observer: Arc::clone(metrics) as Arc<dyn workers::Observer>,
     }
 }
 

@@ -23,11 +23,12 @@ pub(super) fn upkeep(config: &Config, engine: &Engine, metrics: &Arc<UpkeepMetri
             at_once: usize::try_from(replication.concurrency).unwrap_or(usize::MAX),
         },
         interval: replication.worker_interval,
-        scrub: scrubs.then_some(ScrubOptions {
+        scrub: ScrubOptions {
             interval: integrity.scrubber_interval,
             batch: integrity.scrubber_batch_size,
             age_min: integrity.scrubber_min_age,
-        }),
+        },
+        scrubs,
         gone,
         observer: Arc::clone(metrics) as Arc<dyn workers::Observer>,
     }

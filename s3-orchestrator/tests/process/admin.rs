@@ -332,3 +332,48 @@ async fn n133_what_is_too_young_does_not_expire() {
     assert_eq!((&done["status"], &done["deleted"]), (&"ok".into(), &0.into()), "{done}");
     assert_eq!(read(&server, "tmp/a").await, "young");
 }
+
+/// "When a disk or a provider is lost" of docs/reliability.md, step by step.
+#[tokio::test]
+async fn a_disk_that_is_lost_for_good_is_given_up_as_the_page_says() {
+    let dir = tempfile::tempdir().unwrap();
+    let breaker = "backend_circuit_breaker: { enabled: true, failure_threshold: 3, open_timeout: 1s }";
+    let path = config(dir.path(), 3, 2, breaker);
+    let server = started(&path).await;
+    let keys: Vec<String> = (0..12).map(|number| format!("k{number}")).collect();
+    for key in &keys {
+        put(&server, key, &format!("bytes of {key}")).await;
+    }
+    let are_read = async |server: &Server| {
+        for key in &keys {
+            assert_eq!(read(server, key).await, format!("bytes of {key}"));
+        }
+    };
+    // 1. Nothing has to be done at once, and a start does not wait for it.
+    std::fs::remove_dir_all(dir.path().join("disk-0")).unwrap();
+    are_read(&server).await;
+    drop(server);
+    // 3. Another disk at its path is refused, and counts as missing.
+    std::fs::create_dir(dir.path().join("disk-0")).unwrap();
+    let server = started(&path).await;
+    are_read(&server).await;
+    put(&server, "new", "new").await;
+    assert!(files(dir.path(), "disk-0").is_empty(), "it is not used");
+    // 4. It is gone for good.
+    answer(&server, &["drain", "disk-0"]).await;
+    wait_until("it is drained", async || {
+        answer(&server, &["drain-status", "disk-0"]).await["drained"] == true
+    })
+    .await;
+    let purged = answer(&server, &["remove-backend", "--purge", "--confirm", "disk-0"]).await;
+    assert_eq!(purged["status"], "backend purged");
+    drop(server);
+    let text = std::fs::read_to_string(&path).unwrap();
+    let without: Vec<&str> = text.lines().filter(|line| !line.contains("name: disk-0")).collect();
+    std::fs::write(&path, without.join("\n")).unwrap();
+    let server = started(&path).await;
+    are_read(&server).await;
+    for disk in ["disk-1", "disk-2"] {
+        assert_eq!(files(dir.path(), disk).len(), keys.len() + 1, "every object has its two replicas again");
+    }
+}

@@ -9,7 +9,7 @@ async fn n143_an_unknown_command_does_not_start_a_server() {
     for (args, says) in [
         (&["frobnicate"][..], "there is no command `frobnicate`"),
         (&["servee", "-config", "x"], "there is no command `servee`"),
-        (&["sync", "-bucket", "b"], "the command `sync` is not built into this release"),
+        (&["init"], "the command `init` is not built into this release"),
     ] {
         let output = run(args).await;
         let stderr = text(&output.stderr);

@@ -8,5 +8,6 @@ mod demo;
 mod lifecycle;
 mod listener;
 mod lost;
+mod metrics;
 mod support;
 mod tls;

@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use bench::store::Store;
 use runtime::Chance;
-use testkit::wire::{Answer, Call, UNSIGNED_PAYLOAD, WireClient};
-use testkit::{ConfigBuilder, Orchestrator};
+use testkit::wire::{Answer, Call, UNSIGNED_PAYLOAD, Wire, WireClient};
+use testkit::{ConfigBuilder, MovedClock, Orchestrator};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use types::Timestamp;
 
 const REQUESTS: u64 = 700;
 const EGRESS: u64 = 150_000_000;
@@ -194,4 +195,142 @@ async fn a_crash_loop_does_not_eat_the_month() {
 fn anchor_just_passed() -> String {
     let hour = runtime::Clock::system().now().as_secs() / 3600 % 24;
     format!("limits_anchor: {hour}")
+}
+
+/// The middle of a month, in seconds: January, February and March of 2027, at noon.
+const JANUARY: u64 = 1_800_014_400;
+const FEBRUARY: u64 = 1_802_606_400;
+const MARCH: u64 = 1_805_112_000;
+const MONTHLY: u64 = 300;
+
+/// A process whose clock is moved, one limited backend, and a client that signs by the same clock.
+struct Almanac {
+    store: Store,
+    clock: MovedClock,
+    orchestrator: Orchestrator,
+    ahead_s: i64,
+}
+
+impl Almanac {
+    async fn start(at_s: u64) -> Self {
+        let (store, clock) = (Store::start().await, MovedClock::new());
+        let ahead_s = ahead(at_s);
+        clock.set(ahead_s);
+        let lines = [format!("api_request_limit: {MONTHLY}"), "late_arrival_bound: 1s".to_owned()];
+        let config = config(std::slice::from_ref(&store), &lines).clock(&clock);
+        let orchestrator = Orchestrator::start(config).await;
+        orchestrator.allow_log("\"level\":\"WARN\"");
+        Self { store, clock, orchestrator, ahead_s }
+    }
+
+    /// The clock of the running process jumps; waits until it has noticed.
+    async fn jump(&mut self, at_s: u64) {
+        self.ahead_s = ahead(at_s);
+        self.clock.set(self.ahead_s);
+        let waiting = async {
+            while self.ask(&Call::new("HEAD", "/b/clock")).await.status == 403 {
+                runtime::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        runtime::timeout(Duration::from_secs(60), waiting).await.expect("its clock moves");
+    }
+
+    /// It is killed, and starts again at another time.
+    async fn restart(&mut self, at_s: u64) {
+        self.ahead_s = ahead(at_s);
+        self.clock.set(self.ahead_s);
+        self.orchestrator.kill_and_restart().await;
+    }
+
+    fn now_s(&self) -> u64 {
+        runtime::Clock::system().now().as_secs().checked_add_signed(self.ahead_s).expect("it is after 1970")
+    }
+
+    async fn ask(&self, call: &Call) -> Answer {
+        let wire = self.orchestrator.wire();
+        let head = wire.signed_at(call, Timestamp::from_millis(self.now_s() * 1000));
+        let mut connection = Wire::connect(&wire.address).await.expect("the server accepts connections");
+        connection.send(&head, call).await.expect("it is answered")
+    }
+
+    /// Writes until it is told to come again later; how many requests the backend has counted meanwhile.
+    async fn exhaust(&self) -> u64 {
+        let before = self.count();
+        let writing = async {
+            while !is_slowed(&self.ask(&Call::put("/b/k", "small")).await) {
+                assert!(self.count() - before <= MONTHLY, "over the limit");
+            }
+        };
+        runtime::timeout(Duration::from_secs(120), writing).await.expect("the limit is reached");
+        self.count() - before
+    }
+
+    fn count(&self) -> u64 {
+        self.store.counts()[0]
+    }
+}
+
+/// How many seconds this time is ahead of the present one.
+fn ahead(at_s: u64) -> i64 {
+    let now = i64::try_from(runtime::Clock::system().now().as_secs()).unwrap();
+    i64::try_from(at_s).unwrap() - now
+}
+
+/// N94: a clock that jumps into the next month and back, processes that start in other months, and a crash loop
+/// in one of them: the backend never counts more than the limit of a month, and each month is of use.
+#[tokio::test(flavor = "multi_thread")]
+async fn n94_no_month_is_overspent_however_the_clock_is_moved() {
+    let mut almanac = Almanac::start(JANUARY).await;
+    let january = almanac.exhaust().await;
+    assert!((MONTHLY / 2..=MONTHLY).contains(&january), "{january} in January");
+
+    // A running process cannot know which of its two clocks is right: it spends as if both were.
+    almanac.jump(FEBRUARY).await;
+    let jumped = almanac.exhaust().await;
+    almanac.jump(JANUARY).await;
+    let back = almanac.exhaust().await;
+    assert!(january + jumped + back <= MONTHLY, "{january} + {jumped} + {back} in January");
+
+    // The next one believes what it finds.
+    almanac.restart(FEBRUARY).await;
+    let february = almanac.exhaust().await;
+    assert!((MONTHLY / 2..=MONTHLY).contains(&(jumped + february)), "{jumped} + {february} in February");
+    almanac.restart(JANUARY).await;
+    let again = almanac.exhaust().await;
+    assert!(january + jumped + back + again <= MONTHLY, "{again} more in January");
+
+    // Killed over and over in a month, it still has most of it.
+    let before = almanac.count();
+    for _ in 0..5 {
+        almanac.restart(MARCH).await;
+        assert_eq!(almanac.ask(&Call::put("/b/k", "small")).await.status, 200);
+    }
+    almanac.exhaust().await;
+    let march = almanac.count() - before;
+    assert!((MONTHLY / 2..=MONTHLY).contains(&march), "{march} in March");
+    println!("January {january} + {jumped} + {back} + {again}, February {february}, March {march}");
+    assert!(almanac.orchestrator.stop().await.success(), "a clean end");
+}
+
+/// N94: whoever works over the border of two months spends of both, as long as either clock may be right.
+#[tokio::test(flavor = "multi_thread")]
+async fn n94_what_is_spent_around_the_border_of_a_month_counts_for_both() {
+    /// A quarter of a minute before February.
+    const BORDER: u64 = 1_801_440_000;
+    let almanac = Almanac::start(BORDER - 15).await;
+    let spent = almanac.exhaust().await;
+    let waiting = async {
+        while almanac.now_s() < BORDER + 2 {
+            runtime::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    runtime::timeout(Duration::from_secs(60), waiting).await.expect("the month ends");
+    let answer = almanac.ask(&Call::put("/b/k", "small")).await;
+    let count = almanac.count();
+    // On a machine that was held up for long February may be open, and rightly so.
+    if almanac.now_s() < BORDER + 50 {
+        assert!(is_slowed(&answer), "{} {}", answer.status, answer.text());
+        assert!(count <= MONTHLY, "{count} around the border");
+    }
+    println!("{spent} before or at the border, {count} in all");
 }

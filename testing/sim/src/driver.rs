@@ -351,7 +351,13 @@ impl Backend for SimBackend {
             return Err(self.error("head", ErrorKind::NotFound, "nothing is mounted there"));
         }
         let bytes = self.find("head", path)?;
-        Ok(Stat { size: bytes.len() as u64, etag: None, modified: None, metadata: Vec::new() })
+        Ok(Stat {
+            size: bytes.len() as u64,
+            etag: None,
+            modified: None,
+            metadata: Vec::new(),
+            headers: Vec::new(),
+        })
     }
 
     async fn delete(&self, path: &ReplicaPath) -> Result<(), BackendError> {

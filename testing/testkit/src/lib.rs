@@ -5,20 +5,26 @@
 
 mod bao;
 mod certificate;
+mod disk;
+mod faketime;
 mod jwt;
 mod orchestrator;
 mod ports;
 mod process;
+mod proxy;
 mod raw;
 mod s3;
 mod tools;
 pub mod wire;
 
 pub use bao::{Bao, BaoCluster};
+pub use disk::SmallDisk;
+pub use faketime::MovedClock;
 pub use jwt::JwtIssuer;
 pub use orchestrator::{ConfigBuilder, Orchestrator};
 pub use ports::free_ports;
 pub use process::{Process, ProcessOptions};
+pub use proxy::{Fault, FaultProxy};
 pub use raw::{RawConnection, RawServer, content_length};
 pub use s3::{Moto, S3Server, Seaweed, shared_moto, shared_seaweed};
 pub use tools::{node_modules, system_path, system_tool, tool, workspace};

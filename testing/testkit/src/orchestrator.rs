@@ -66,13 +66,42 @@ impl Orchestrator {
         new
     }
 
+    /// The binary under test, for its other commands.
+    ///
+    /// # Panics
+    /// Where it is missing or old.
+    #[must_use]
+    pub fn program() -> PathBuf {
+        program::find()
+    }
+
     /// Ends it at once, as `kill -9` does, and starts it again on the same data, at another port.
     ///
     /// # Panics
     /// As [`Self::start`].
     pub async fn kill_and_restart(&mut self) {
+        self.kill_and_restart_after(async |_| {}).await;
+    }
+
+    /// The same, and does something to its folder in between.
+    ///
+    /// # Panics
+    /// As [`Self::start`].
+    pub async fn kill_and_restart_after(&mut self, between: impl AsyncFnOnce(&Path)) {
         let folder = self.process.take().expect("it runs").into_folder();
+        between(folder.path()).await;
         self.run_in(folder).await;
+    }
+
+    /// Runs a command of the product in such a folder, and waits for its end.
+    ///
+    /// # Panics
+    /// Where it cannot be started.
+    #[must_use]
+    pub fn run_in_folder(folder: &Path, arguments: &[&str]) -> std::process::Output {
+        let mut command = std::process::Command::new(program::find());
+        command.args(arguments).current_dir(folder).stdin(std::process::Stdio::null());
+        command.output().expect("the product can be started")
     }
 
     /// Starts another process with the same configuration, at another port, and does not wait for it: one

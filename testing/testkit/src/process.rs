@@ -15,7 +15,7 @@ const WATCHDOG: &str = "cat >/dev/null; kill -9 \"$1\" 2>/dev/null; shift; rm -r
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// How to start a program.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct ProcessOptions<'a> {
     /// The program.
     pub program: &'a Path,
@@ -82,7 +82,7 @@ impl Process {
         !matches!(self.child.try_wait(), Ok(None))
     }
 
-    /// Sends it a signal, by name: `TERM`, `HUP`, `STOP`.
+    /// Sends it a signal, by name: `TERM`, `HUP`, `STOP`, `CONT`.
     ///
     /// # Panics
     /// Where it has ended.

@@ -1,10 +1,12 @@
 //! S3 servers: SeaweedFS, and moto as a second one that is different.
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use runtime::instant_now;
 use s3_client::{ClientOptions, Credentials, S3Client};
+use tempfile::TempDir;
 use tokio::sync::OnceCell;
 
 use crate::ports::free_ports;
@@ -25,7 +27,14 @@ pub struct S3Server {
     pub access_key: String,
     /// Its secret.
     pub secret_key: String,
-    process: Process,
+    /// Absent only while it is dead.
+    process: Option<Process>,
+    program: PathBuf,
+    arguments: Vec<String>,
+    environment: Vec<(&'static str, String)>,
+    leftovers: Vec<PathBuf>,
+    /// What it stores, while it is dead.
+    folder: Option<TempDir>,
 }
 
 impl S3Server {
@@ -54,9 +63,54 @@ impl S3Server {
     }
 
     /// The process id of the server, for those who want to stop it.
+    ///
+    /// # Panics
+    /// Where it is dead.
     #[must_use]
     pub fn process_id(&self) -> u32 {
-        self.process.id()
+        self.process.as_ref().expect("it runs").id()
+    }
+
+    /// Sends it a signal, by name: `STOP`, `CONT`.
+    ///
+    /// # Panics
+    /// Where it is dead.
+    pub fn signal(&mut self, name: &str) {
+        self.process.as_mut().expect("it runs").signal(name);
+    }
+
+    /// Ends it at once, as `kill -9` does. What it stores stays.
+    ///
+    /// # Panics
+    /// Where it is dead.
+    pub fn kill(&mut self) {
+        self.folder = Some(self.process.take().expect("it runs").into_folder());
+    }
+
+    /// Starts it again where it was, with what it stored, and waits until it stores something.
+    ///
+    /// # Panics
+    /// Where it was not killed, or does not come back.
+    pub async fn restart(&mut self) {
+        let folder = self.folder.take().expect("it was killed");
+        self.launch(folder);
+        if let Err(why) = self.wait_until_ready().await {
+            panic!("it does not come back: {why}\n{}", self.log());
+        }
+    }
+
+    fn launch(&mut self, folder: TempDir) {
+        let options = ProcessOptions {
+            program: &self.program,
+            arguments: self.arguments.clone(),
+            environment: self.environment.clone(),
+            leftovers: self.leftovers.clone(),
+        };
+        self.process = Some(Process::start(options, folder));
+    }
+
+    fn log(&self) -> String {
+        self.process.as_ref().map(Process::log).unwrap_or_default()
     }
 
     /// Starts a server over and over until it gets its ports, then waits until it stores a bucket.
@@ -66,7 +120,7 @@ impl S3Server {
             let mut server = launch();
             match server.wait_until_ready().await {
                 Ok(()) => return server,
-                Err(why) => last = format!("{why}\n{}", server.process.log()),
+                Err(why) => last = format!("{why}\n{}", server.log()),
             }
         }
         panic!("{name} does not start: {last}")
@@ -80,7 +134,7 @@ impl S3Server {
                 Ok(()) => return Ok(()),
                 Err(error) => error,
             };
-            if self.process.has_ended() {
+            if self.process.as_mut().is_none_or(Process::has_ended) {
                 return Err("it ended at once".to_owned());
             }
             if instant_now() > deadline {
@@ -157,10 +211,19 @@ impl Seaweed {
                 let role = name.strip_suffix(".port.grpc")?;
                 Some(format!("/tmp/seaweedfs-{role}-grpc-{port}.sock").into())
             });
-            let options =
-                ProcessOptions { program: &program, arguments, environment, leftovers: leftovers.collect() };
-            let process = Process::start(options, folder);
-            S3Server { endpoint: format!("http://127.0.0.1:{}", ports[0]), access_key, secret_key, process }
+            let mut server = S3Server {
+                endpoint: format!("http://127.0.0.1:{}", ports[0]),
+                access_key,
+                secret_key,
+                process: None,
+                program: program.clone(),
+                arguments,
+                environment,
+                leftovers: leftovers.collect(),
+                folder: None,
+            };
+            server.launch(folder);
+            server
         })
         .await
     }
@@ -180,19 +243,19 @@ impl Moto {
         S3Server::start("moto", || {
             let [port] = free_ports();
             let arguments = ["-H", "127.0.0.1", "-p", &port.to_string()].map(str::to_owned).into();
-            let options = ProcessOptions {
-                program: &program,
-                arguments,
-                environment: Vec::new(),
-                leftovers: Vec::new(),
-            };
-            let process = Process::start(options, Process::new_folder());
-            S3Server {
+            let mut server = S3Server {
                 endpoint: format!("http://127.0.0.1:{port}"),
                 access_key: "test".to_owned(),
                 secret_key: "test".to_owned(),
-                process,
-            }
+                process: None,
+                program: program.clone(),
+                arguments,
+                environment: Vec::new(),
+                leftovers: Vec::new(),
+                folder: None,
+            };
+            server.launch(Process::new_folder());
+            server
         })
         .await
     }

@@ -15,8 +15,9 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("connect", &["runtime"]),
     ("s3-client", &["types", "runtime", "connect"]),
     ("vault", &["runtime", "connect"]),
-    // They hold what opens a vault, so they share nothing with what serves strangers.
-    ("vault-unsealer", &["runtime", "connect", "vault", "config"]),
+    // It and its users hold what opens a vault, so they share nothing with what serves strangers.
+    ("companion", &["runtime", "connect", "vault", "config"]),
+    ("vault-unsealer", &["runtime", "connect", "vault", "config", "companion"]),
     ("backend", &["types", "runtime", "format", "s3-client"]),
     ("catalog", &["types", "runtime"]),
     ("md5-lanes", &[]),
@@ -26,7 +27,14 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("admin", &["types", "runtime", "catalog", "engine"]),
     ("config", &["types"]),
     ("age", &[]),
-    ("vault-snapshot", &["types", "runtime", "connect", "s3-client", "vault", "config", "age"]),
+    // It speaks to no server: bytes, names and moments come in as values.
+    ("snapshot", &["types", "runtime", "config", "age"]),
+    // It never opens what it stores.
+    ("destination", &["types", "runtime", "s3-client", "config", "snapshot"]),
+    (
+        "vault-snapshot",
+        &["types", "runtime", "vault", "config", "age", "snapshot", "destination", "companion"],
+    ),
     (
         "s3-orchestrator",
         &[
@@ -129,6 +137,28 @@ fn there_is_one_tls_and_it_is_not_openssl() {
         assert_eq!(versions(banned), 0, "{banned} is in the tree");
     }
     assert_eq!(versions("rustls"), 1);
+}
+
+/// What cargo says of the features of `runtime` where this package is built, with these kinds of dependencies.
+fn features_of_runtime(package: &str, kinds: &str) -> String {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut tree = std::process::Command::new(cargo);
+    tree.current_dir(root()).args(["tree", "--locked", "--offline", "--no-dedupe", "--invert", "runtime"]);
+    let output = tree.args(["--package", package, "--edges", kinds]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The simulation switches guards off: what does so must not be in what is delivered.
+#[test]
+fn no_program_is_built_with_the_switches_of_the_simulation() {
+    let switches = "runtime feature \"simulation\"";
+    for program in ["s3-orchestrator", "vault-unsealer", "vault-snapshot"] {
+        let features = features_of_runtime(program, "normal,build,features");
+        assert!(features.contains("runtime feature \"default\""), "{program}: {features}");
+        assert!(!features.contains(switches), "{program} has them: {features}");
+    }
+    assert!(features_of_runtime("sim", "normal,dev,features").contains(switches), "the look finds them");
 }
 
 #[test]

@@ -122,7 +122,7 @@ async fn drain_of(house: &House, place: &Place) -> Result<Option<Drain>, Refused
     Ok(drains.into_iter().find(|drain| drain.backend == place.id))
 }
 
-fn find<'a>(house: &'a House, name: &str) -> Result<&'a Place, Refused> {
+pub(crate) fn find<'a>(house: &'a House, name: &str) -> Result<&'a Place, Refused> {
     let place = house.engine.places().iter().find(|place| place.name().as_str() == name);
     place.ok_or_else(|| Refused::not_found(format!("there is no backend {name:?}")))
 }

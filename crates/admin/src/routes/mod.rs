@@ -1,5 +1,6 @@
 //! One file per subject.
 
+pub(crate) mod absent;
 pub(crate) mod backends;
 pub(crate) mod cleanup;
 pub(crate) mod holds;
@@ -7,6 +8,7 @@ pub(crate) mod level;
 pub(crate) mod locations;
 pub(crate) mod quarantine;
 pub(crate) mod status;
+pub(crate) mod sync;
 pub(crate) mod workers;
 
 use time::OffsetDateTime;

@@ -64,7 +64,9 @@ pub(crate) fn is_triggered(route: &str) -> bool {
 
 /// Wakes workers, and waits a little for what they do. The work goes on whether or not anybody waits.
 pub(crate) async fn trigger(house: &House, route: &str, query: Option<&str>) -> Answer {
-    let query = Query::read(query, &["wait", "backend"])?;
+    // A batch is as large as the configuration says, and one follows the other: a size is accepted and means nothing.
+    let query = Query::read(query, &["wait", "backend", "batch_size"])?;
+    query.number("batch_size", 1, 10_000)?;
     let wait = query.number("wait", 0, WAIT_SECONDS_MAX)?;
     let wait = wait.map_or(WAIT, |seconds| Duration::from_secs(seconds.into()));
     let (_, kind, counted) = TRIGGERS.iter().find(|(known, ..)| *known == route).expect("the route is one");

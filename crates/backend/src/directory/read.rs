@@ -133,7 +133,7 @@ pub(super) fn head(disk: &Disk, path: &ReplicaPath) -> Result<Stat, BackendError
         let millis = stat.st_mtime_nsec / 1_000_000;
         Timestamp::from_millis(seconds.saturating_mul(1_000).saturating_add(millis))
     });
-    Ok(Stat { size: size_of(&stat), etag: None, modified, metadata })
+    Ok(Stat { size: size_of(&stat), etag: None, modified, metadata, headers: Vec::new() })
 }
 
 fn open_folder(disk: &Disk, spelled: &Spelled) -> Result<OwnedFd, Errno> {

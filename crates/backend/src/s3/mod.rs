@@ -187,7 +187,8 @@ impl Backend for S3Backend {
             .head_object(path.as_str())
             .await
             .map_err(|error| explain(&self.name, "head", Effect::None, error))?;
-        Ok(Stat { size: info.size, etag: info.etag, modified: info.modified, metadata: info.metadata })
+        let s3_client::ObjectInfo { size, etag, modified, metadata, headers } = info;
+        Ok(Stat { size, etag, modified, metadata, headers })
     }
 
     async fn delete(&self, path: &ReplicaPath) -> Result<(), BackendError> {

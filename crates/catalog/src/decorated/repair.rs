@@ -5,7 +5,8 @@ use types::{BlobId, ChangeId, ReplicaId, Timestamp};
 
 use super::{Around, Decorated, Verb, reads, writes};
 use crate::{
-    Brake, BrakeSettings, BrakeState, CatalogError, Postponed, Repair, ScrubPage, Scrubbing, Shortage,
+    Brake, BrakeSettings, BrakeState, CatalogError, Postponed, ProofAges, Repair, ScrubPage, Scrubbing,
+    Shortage,
 };
 
 #[async_trait]
@@ -40,6 +41,10 @@ impl<A: Around> Scrubbing for Decorated<A> {
 
     async fn note_scrubbed(&self, last: Option<ReplicaId>) -> Result<(), CatalogError> {
         writes!(self.note_scrubbed(last))
+    }
+
+    async fn proof_ages(&self, after: Option<ReplicaId>, rows_max: u32) -> Result<ProofAges, CatalogError> {
+        reads!(self.proof_ages(after, rows_max))
     }
 
     async fn note_proved(

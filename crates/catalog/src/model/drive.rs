@@ -1,5 +1,6 @@
 //! The property: whatever is done in whatever order, a catalog and the model answer alike.
 
+mod imports;
 mod limits;
 mod repair;
 mod ship;
@@ -54,6 +55,7 @@ enum Op {
     Move { replica: u8, ends: u8 },
     Quarantine { backend: u8, of_living: u8 },
     Judge { replica: u8, key: u8, what: u8 },
+    Import { backend: u8, key: u8, path: u8, size: u8 },
     Expire { prefix: u8, young: bool, tagged: bool, spoilt: u8 },
     Reboot,
     Repeat,
@@ -90,6 +92,8 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
             |(replica, least, except)| Op::Retire { replica, least, except }),
         2 => (any::<u8>(), any::<u8>()).prop_map(|(replica, ends)| Op::Move { replica, ends }),
         1 => (0..3_u8, any::<u8>()).prop_map(|(backend, of_living)| Op::Quarantine { backend, of_living }),
+        1 => (any::<u8>(), 0..10_u8, 0..6_u8, any::<u8>())
+            .prop_map(|(backend, key, path, size)| Op::Import { backend, key, path, size }),
         1 => (any::<u8>(), 0..10_u8, 0..3_u8).prop_map(|(replica, key, what)| Op::Judge { replica, key, what }),
         1 => (0..12_u8, any::<bool>(), any::<bool>(), any::<u8>()).prop_map(
             |(prefix, young, tagged, spoilt)| Op::Expire { prefix, young, tagged, spoilt }),
@@ -278,6 +282,9 @@ impl Drive {
             Op::Retire { replica, least, except } => self.retire(*replica, *least, *except).await,
             Op::Move { replica, ends } => self.make_another(*replica, *ends).await,
             Op::Quarantine { backend, of_living } => self.quarantine(*backend, *of_living).await,
+            Op::Import { backend, key: at, path, size } => {
+                self.import(*backend, key(KEYS[usize::from(*at)]), *path, *size).await;
+            }
             Op::Judge { replica, key: at, what } => {
                 self.judge(*replica, key(KEYS[usize::from(*at)]), *what).await;
             }
@@ -665,6 +672,7 @@ impl Drive {
         self.compare_uploads().await;
         self.compare_limits().await;
         self.compare_repair().await;
+        self.compare_imports().await;
     }
 
     fn pieces(&self, object: &Object) -> Vec<Piece> {

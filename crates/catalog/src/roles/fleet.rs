@@ -3,13 +3,13 @@
 use async_trait::async_trait;
 use types::{ChangeId, ReplicaId, Timestamp};
 
-use super::{Expiry, Moves, Strays};
+use super::{Expiry, Imports, Moves, Strays};
 use crate::{BackendId, CatalogError, DoomedPage, Drain, HeldPage, Removed, Retire, Retired};
 
 /// The roles of fleet work.
-pub trait FleetWork: Fleet + Moves + Expiry + Strays {}
+pub trait FleetWork: Fleet + Moves + Expiry + Strays + Imports {}
 
-impl<T: Fleet + Moves + Expiry + Strays> FleetWork for T {}
+impl<T: Fleet + Moves + Expiry + Strays + Imports> FleetWork for T {}
 
 /// Backends as the operator moves them about.
 #[async_trait]

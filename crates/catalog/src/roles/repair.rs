@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use types::{BlobId, ChangeId, ReplicaId, Timestamp};
 
-use crate::{BrakeSettings, BrakeState, CatalogError, Postponed, ScrubPage, Shortage};
+use crate::{BrakeSettings, BrakeState, CatalogError, Postponed, ProofAges, ScrubPage, Shortage};
 
 /// The roles that keep replicas as they should be.
 pub trait Care: Repair + Scrubbing + Brake {}
@@ -43,6 +43,9 @@ pub trait Scrubbing: Send + Sync + 'static {
 
     /// Notes how far the round has come; `None` begins the next one.
     async fn note_scrubbed(&self, last: Option<ReplicaId>) -> Result<(), CatalogError>;
+
+    /// How long ago the replicas behind an id were proved, in their order; looks at `rows_max` rows at most.
+    async fn proof_ages(&self, after: Option<ReplicaId>, rows_max: u32) -> Result<ProofAges, CatalogError>;
 
     /// All bytes of a replica were read and are right. A suspect one becomes `live`, unless its backend has
     /// another `writing` or `live` one of the blob.

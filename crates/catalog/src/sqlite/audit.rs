@@ -57,6 +57,12 @@ const RULES: &[(&str, &str)] = &[
          FROM blobs AS b LEFT JOIN counted AS c ON c.blob = b.blob WHERE b.replicas_live <> COALESCE(c.n, 0)",
     ),
     (
+        "what was imported has its replica",
+        "/* audit */ SELECT 'import of ' || i.path FROM imports AS i
+         LEFT JOIN replicas AS r ON r.replica = i.replica AND r.backend = i.backend AND r.path = i.path
+         WHERE r.replica IS NULL",
+    ),
+    (
         "a backend's sums are right",
         "/* audit */ WITH summed AS (SELECT backend, SUM(charged) AS charged, SUM(state = 1) AS live,
              SUM(state = 3) AS doomed, SUM(CASE WHEN state = 3 THEN charged ELSE 0 END) AS doomed_bytes

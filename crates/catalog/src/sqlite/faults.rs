@@ -12,6 +12,8 @@ impl From<rusqlite::Error> for CatalogError {
                 ErrorCode::DiskFull
                 | ErrorCode::DatabaseBusy
                 | ErrorCode::DatabaseLocked
+                // Somebody else keeps the locks that a reader needs: nothing is wrong with the file.
+                | ErrorCode::FileLockingProtocolFailed
                 | ErrorCode::SystemIoFailure
                 | ErrorCode::OutOfMemory
                 | ErrorCode::CannotOpen

@@ -39,9 +39,15 @@ fn totals(conn: &Connection) -> Result<Totals, CatalogError> {
          WHERE refs > 0 AND replicas_live < wanted LIMIT 100000)",
     )?
     .query_row([], |row| size(row, 0))?;
+    let over_replicated = stmt(
+        conn,
+        "SELECT COUNT(*) FROM (SELECT 1 FROM blobs INDEXED BY blobs_surplus \
+         WHERE refs > 0 AND replicas_live > wanted LIMIT 100000)",
+    )?
+    .query_row([], |row| size(row, 0))?;
     let uploads_open = stmt(conn, "SELECT COALESCE(SUM(uploads_open), 0) FROM buckets")?
         .query_row([], |row| size(row, 0))?;
-    Ok(Totals { backends: backend_totals(conn)?, under_replicated, uploads_open })
+    Ok(Totals { backends: backend_totals(conn)?, under_replicated, over_replicated, uploads_open })
 }
 
 fn backend_totals(conn: &Connection) -> Result<Vec<BackendTotals>, CatalogError> {

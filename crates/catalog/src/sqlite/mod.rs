@@ -12,6 +12,7 @@ mod edits;
 mod expiry;
 mod faults;
 mod fleet;
+mod imports;
 mod instances;
 mod journal;
 mod ledger;

@@ -7,7 +7,7 @@ use types::{BlobId, ChangeId, ManifestId, ReplicaId, Timestamp};
 
 use super::rows::{self, int, millis, size};
 use super::writer::{Sums, Tx};
-use super::{Sqlite, brake, content, journal, replicas, stmt};
+use super::{Sqlite, brake, content, imports, journal, replicas, stmt};
 use crate::journal::{Answer, Entry, Item};
 use crate::{BackendId, CatalogError, Doomed, Reaping, Settled, SettledOutcome};
 
@@ -165,6 +165,7 @@ pub(super) fn settle_gone(
             tx.add_sums(backend, sums);
         }
         replicas::forget_blob(tx, blob)?;
+        imports::forget(tx, replica)?;
         entry.push(Item::Gone { replica });
     }
     Ok(())

@@ -257,7 +257,14 @@ fn apply_item(conn: &Connection, item: Item<'_>) -> Result<(), CatalogError> {
             "UPDATE replicas SET state = 3, doomed_seq = 1 WHERE replica = ?1",
             params![replica.to_bytes()],
         ),
+        Item::Imported { replica, backend, path, bucket, size, stamp } => run(
+            conn,
+            "INSERT OR REPLACE INTO imports (backend, path, replica, bucket, size, stamp) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            params![backend, path.as_str(), replica.to_bytes(), bucket, int(size), stamp],
+        ),
         Item::Gone { replica } => {
+            run(conn, "DELETE FROM imports WHERE replica = ?1", params![replica.to_bytes()])?;
             run(conn, "DELETE FROM replicas WHERE replica = ?1", params![replica.to_bytes()])
         }
         Item::Manifest { manifest, size, slices, parts } => {
@@ -521,6 +528,8 @@ const COUNT: &[&str] = &[
     "INSERT INTO held SELECT blob, COUNT(*) FROM replicas WHERE state = 1 GROUP BY blob",
     "UPDATE blobs SET replicas_live = COALESCE((SELECT n FROM held WHERE id = blob), 0)",
     "DROP TABLE held",
+    // What was imported and is gone.
+    "DELETE FROM imports WHERE replica NOT IN (SELECT replica FROM replicas)",
     // Sums.
     "UPDATE backends SET
          charged = COALESCE((SELECT SUM(charged) FROM replicas WHERE backend = id), 0),

@@ -4,6 +4,7 @@
 //! release keeps running on the new schema.
 
 mod fleet;
+mod imports;
 mod limits;
 mod repair;
 mod shipping;
@@ -16,7 +17,8 @@ pub(super) const APPLICATION_ID: i32 = 0x5333_4f43;
 pub(super) const MAJOR: i64 = 1;
 
 /// The steps; the number of a step is its place, from 1.
-pub(super) const STEPS: &[&str] = &[STEP_1, limits::STEP, fleet::STEP, shipping::STEP, repair::STEP];
+pub(super) const STEPS: &[&str] =
+    &[STEP_1, limits::STEP, fleet::STEP, shipping::STEP, repair::STEP, imports::STEP];
 
 /// Runs the steps behind `done`, each in a transaction of its own.
 pub(super) fn migrate(conn: &mut Connection, done: usize) -> rusqlite::Result<()> {

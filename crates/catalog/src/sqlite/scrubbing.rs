@@ -8,7 +8,7 @@ use super::rows::{self, millis};
 use super::writer::{Sums, Tx};
 use super::{Sqlite, journal, stmt};
 use crate::journal::{Entry, live};
-use crate::{BackendId, CatalogError, ScrubPage, Scrubbing, Unproved};
+use crate::{BackendId, CatalogError, ProofAges, ScrubPage, Scrubbing, Unproved};
 
 #[async_trait]
 impl Scrubbing for Sqlite {
@@ -28,6 +28,10 @@ impl Scrubbing for Sqlite {
             Ok(())
         })
         .await
+    }
+
+    async fn proof_ages(&self, after: Option<ReplicaId>, rows_max: u32) -> Result<ProofAges, CatalogError> {
+        self.scan(move |conn| proof_ages(conn, after, rows_max)).await
     }
 
     async fn note_proved(
@@ -83,6 +87,31 @@ fn scrub_page(
         page.last = None;
     }
     Ok(page)
+}
+
+fn proof_ages(conn: &Connection, after: Option<ReplicaId>, rows_max: u32) -> Result<ProofAges, CatalogError> {
+    let after = after.map_or(Vec::new(), |replica| replica.to_bytes().to_vec());
+    let mut statement = stmt(
+        conn,
+        "SELECT replica, state, verified_at FROM replicas WHERE replica > ?1 ORDER BY replica LIMIT ?2",
+    )?;
+    let mut found = statement.query(params![after, rows_max])?;
+    let (mut ages, mut last, mut looked_at) = (ProofAges::default(), None, 0);
+    while let Some(row) = found.next()? {
+        looked_at += 1;
+        let replica = ReplicaId::from_bytes(row.get(0)?);
+        last = Some(replica);
+        let (state, verified_at): (i64, Option<i64>) = (row.get(1)?, row.get(2)?);
+        if ![rows::LIVE, rows::SUSPECT].contains(&state) {
+            continue;
+        }
+        let proved = verified_at.map(|at| Timestamp::from_millis(rows::uint(at)));
+        ages.never_proved += u64::from(proved.is_none());
+        let known_since = proved.unwrap_or(replica.timestamp());
+        ages.oldest = ages.oldest.into_iter().chain([known_since]).min();
+    }
+    ages.next = last.filter(|_| looked_at >= rows_max);
+    Ok(ages)
 }
 
 fn note_proved(

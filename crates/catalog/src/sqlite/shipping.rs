@@ -3,7 +3,9 @@
 use async_trait::async_trait;
 use rusqlite::{Connection, Row, params};
 use serde::Serialize;
-use types::{BackendName, BlobId, BucketName, ChangeId, ManifestId, Md5, ReplicaId, Timestamp, UploadId};
+use types::{
+    BackendName, BlobId, BucketName, ChangeId, ManifestId, Md5, ReplicaId, ReplicaPath, Timestamp, UploadId,
+};
 
 use super::rows::{self, Json, Key, size, upload_columns};
 use super::{Sqlite, limits, stmt};
@@ -190,14 +192,16 @@ impl Page {
     fn replicas(&mut self, conn: &Connection, after: Vec<u8>) -> Result<Option<Vec<u8>>, CatalogError> {
         let mut statement = stmt(
             conn,
-            "SELECT replica, blob, backend, path, charged, version, state FROM replicas WHERE replica > ?1 \
-             ORDER BY replica",
+            "SELECT r.replica, r.blob, r.backend, r.path, r.charged, r.version, r.state, i.bucket, i.size, i.stamp \
+             FROM replicas AS r LEFT JOIN imports AS i ON i.replica = r.replica \
+             WHERE r.replica > ?1 ORDER BY r.replica",
         )?;
         let mut found = statement.query(params![after])?;
         while let Some(row) = found.next()? {
             let id: [u8; 16] = row.get(0)?;
             let (replica, blob) = (ReplicaId::from_bytes(id), BlobId::from_bytes(row.get(1)?));
             let path = rows::path(row, 3)?;
+            let imported = imported(row, replica, &path)?;
             let item = ReplicaItem {
                 replica,
                 blob,
@@ -206,13 +210,14 @@ impl Page {
                 charged: size(row, 4)?,
                 version: row.get(5)?,
             };
-            let items = match row.get(6)? {
+            let mut items = match row.get(6)? {
                 rows::QUARANTINED => vec![Item::Quarantined(item)],
                 rows::SUSPECT => vec![Item::Live(item), Item::Suspect { replica }],
                 // Whoever writes it will be dead by the time that this is read.
                 rows::DOOMED | rows::WRITING => vec![Item::Live(item), Item::Doomed { replica }],
                 _ => vec![Item::Live(item)],
             };
+            items.extend(imported);
             self.push(no_change(), 0, items);
             if self.is_full() {
                 return Ok(Some(id.to_vec()));
@@ -358,4 +363,15 @@ fn manifest_parts(conn: &Connection, manifest: [u8; 16]) -> Result<Vec<ManifestP
     .query_map(params![manifest], read)?
     .collect::<rusqlite::Result<_>>()?;
     Ok(found)
+}
+
+/// As what a replica was imported, where it was.
+fn imported(
+    row: &Row<'_>,
+    replica: ReplicaId,
+    path: &ReplicaPath,
+) -> Result<Option<Item<'static>>, CatalogError> {
+    let Some(bucket) = row.get(7)? else { return Ok(None) };
+    let (backend, path, size, stamp) = (row.get(2)?, path.clone(), size(row, 8)?, row.get(9)?);
+    Ok(Some(Item::Imported { replica, backend, path, bucket, size, stamp }))
 }

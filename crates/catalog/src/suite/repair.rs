@@ -118,6 +118,29 @@ pub(super) async fn n130_a_round_of_proofs_comes_to_every_replica(w: World) {
     assert_eq!(young.unproved, [], "each was written later than that");
 }
 
+pub(super) async fn it_is_known_how_long_ago_replicas_were_proved(w: World) {
+    assert_eq!(w.catalog.proof_ages(None, 1).await.unwrap(), crate::ProofAges::default());
+    let (first, second) = (put(&w, "k").await, put(&w, "l").await);
+    let written = rows_of(&w, first).await[0].replica.timestamp();
+    let walk = async || {
+        let mut ages = w.catalog.proof_ages(None, 1).await.unwrap();
+        while ages.next.is_some() {
+            ages = ages.and(w.catalog.proof_ages(ages.next, 1).await.unwrap());
+        }
+        (ages.never_proved, ages.oldest)
+    };
+    assert_eq!(walk().await, (4, Some(written)));
+    // What is suspect counts until it is proved or gone.
+    spoil(&w, second, 1).await;
+    let later = written.plus(Duration::from_secs(9));
+    for row in [rows_of(&w, first).await, rows_of(&w, second).await].concat() {
+        w.catalog.note_proved(w.ids.change(), row.replica, later).await.unwrap();
+    }
+    assert_eq!(walk().await, (0, Some(later)));
+    w.delete(&["k", "l"]).await;
+    assert_eq!(walk().await, (0, None), "what is doomed is nobody's to prove");
+}
+
 pub(super) async fn a_suspect_replica_that_is_proved_is_live_again(w: World) {
     let blob = put(&w, "k").await;
     spoil(&w, blob, 1).await;

@@ -2,6 +2,7 @@
 
 pub(crate) mod expiry;
 pub(crate) mod fleet;
+pub(crate) mod imports;
 pub(crate) mod limit;
 pub(crate) mod list;
 pub(crate) mod moves;

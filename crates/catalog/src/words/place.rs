@@ -112,6 +112,8 @@ pub struct Totals {
     pub backends: Vec<BackendTotals>,
     /// Referenced blobs with fewer live replicas than wanted.
     pub under_replicated: u64,
+    /// Referenced blobs with more live replicas than wanted.
+    pub over_replicated: u64,
     /// Open multipart uploads.
     pub uploads_open: u64,
 }

@@ -59,6 +59,26 @@ pub struct Unproved {
     pub verified_at: Option<Timestamp>,
 }
 
+/// How long ago replicas were proved: a page of a walk over all of them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ProofAges {
+    /// Live and suspect replicas that were never read whole since they were written.
+    pub never_proved: u64,
+    /// When the one was written or proved of which that is longest ago.
+    pub oldest: Option<Timestamp>,
+    /// Where the next page starts; `None` behind the last.
+    pub next: Option<ReplicaId>,
+}
+
+impl ProofAges {
+    /// This page and the next one together.
+    #[must_use]
+    pub fn and(self, later: Self) -> Self {
+        let oldest = self.oldest.into_iter().chain(later.oldest).min();
+        Self { never_proved: self.never_proved + later.never_proved, oldest, next: later.next }
+    }
+}
+
 /// When too much is being doomed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BrakeSettings {

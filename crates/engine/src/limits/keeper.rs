@@ -107,6 +107,9 @@ impl Keeper {
                     let _ = reply.send(usage);
                 }
             }
+            Order::Flush(reply) => {
+                let _ = reply.send(self.write_down(false).await);
+            }
             Order::Stop(reply) => {
                 self.stopped = true;
                 self.write_down(true).await;
@@ -321,8 +324,9 @@ impl Keeper {
         }
     }
 
-    /// Writes down what was spent, where anything was, and hands back what lies idle, or everything.
-    async fn write_down(&mut self, everything: bool) {
+    /// Writes down what was spent, where anything was, and hands back what lies idle, or everything. Says whether
+    /// all is written.
+    async fn write_down(&mut self, everything: bool) -> bool {
         self.flushed = runtime::instant_now();
         let now = self.clock.now();
         let mut records: Vec<((usize, usize), GrantRecord, u64)> = Vec::new();
@@ -335,8 +339,9 @@ impl Keeper {
                 }
             }
         }
+        let mut written = true;
         if !records.is_empty() {
-            let written = self.repeat_record(records.iter().map(|(_, record, _)| record.clone())).await;
+            written = self.repeat_record(records.iter().map(|(_, record, _)| record.clone())).await;
             for (at, record, back) in records {
                 match written {
                     true => self.account(at).recorded(&record, back),
@@ -345,6 +350,7 @@ impl Keeper {
             }
         }
         self.backends.iter_mut().for_each(|kept| kept.forget(now));
+        written
     }
 
     /// Says whether it is written, or may be.

@@ -95,6 +95,7 @@ pub struct UsageOf {
 /// What a keeper can be told besides what allowances ask.
 enum Order {
     Usage(oneshot::Sender<Vec<UsageOf>>),
+    Flush(oneshot::Sender<bool>),
     Stop(oneshot::Sender<()>),
 }
 
@@ -140,6 +141,12 @@ impl Grants {
         let (reply, answer) = oneshot::channel();
         self.orders.send(Order::Usage(reply)).await.ok()?;
         answer.await.ok()
+    }
+
+    /// Writes down now what was spent; says whether that was done.
+    pub async fn flush(&self) -> bool {
+        let (reply, answer) = oneshot::channel();
+        self.orders.send(Order::Flush(reply)).await.is_ok() && answer.await.unwrap_or(false)
     }
 
     /// Hands back what is in hand, and grants nothing any more.

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex};
 use backend::{Backend, MemoryBackend};
 use bytes::Bytes;
 use catalog::sqlite::Sqlite;
+use catalog::suite::{Outage, Unreachable};
 use catalog::{BackendSpec, Catalog, Deployment};
 use engine::{Bucket, Engine, Parts, Place, Settings};
 use format::PathGrammar;
@@ -59,6 +60,8 @@ pub struct Wire {
     pub engine: Engine,
     pub store: Arc<MemoryBackend>,
     pub seen: Arc<Seen>,
+    /// What is wrong with the catalog.
+    pub outage: Outage,
     buckets: Vec<DeclaredBucket>,
 }
 
@@ -106,13 +109,14 @@ impl Wire {
         let store = Arc::new(MemoryBackend::new(name));
         let backend: Arc<dyn Backend> = store.clone();
         let place = Place::new(id, backend, PathGrammar::new(""));
-        let catalog: Arc<dyn Catalog> = sqlite;
+        let outage = Outage::default();
+        let catalog: Arc<dyn Catalog> = Arc::new(Unreachable::new(sqlite, outage.clone()));
         let engine =
             Engine::new(Parts { catalog, places: vec![place], boot, settings, clock: clock.clone(), ids });
         let seen = Arc::new(Seen::default());
         let observer: Arc<dyn Observer> = seen.clone();
         let gateway = Arc::new(Gateway::new(engine.clone(), directory, options, (clock, chance), observer));
-        Self { gateway, engine, store, seen, buckets }
+        Self { gateway, engine, store, seen, outage, buckets }
     }
 
     /// The same buckets with other keys: id, secret, bucket.

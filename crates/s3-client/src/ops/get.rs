@@ -106,16 +106,29 @@ fn parse_content_range(text: &str) -> Option<(ByteRange, u64)> {
     (first <= last && last < size).then(|| (ByteRange::new(first, last - first + 1), size))
 }
 
+/// Headers that are stored with an object.
+const STORED_HEADERS: [&str; 6] = [
+    "content-type",
+    "content-encoding",
+    "content-disposition",
+    "content-language",
+    "cache-control",
+    "expires",
+];
+
 fn info(headers: &HeaderMap, size: u64) -> ObjectInfo {
     let metadata = headers.iter().filter_map(|(name, value)| {
         let name = name.as_str().strip_prefix("x-amz-meta-")?;
         Some((name.to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
     });
+    let stored =
+        STORED_HEADERS.iter().filter_map(|name| Some(((*name).to_owned(), text_of(headers, *name)?)));
     ObjectInfo {
         size,
         etag: text_of(headers, ETAG).map(|etag| etag.trim_matches('"').to_owned()),
         modified: text_of(headers, LAST_MODIFIED).and_then(|text| http_date(&text)),
         metadata: metadata.collect(),
+        headers: stored.collect(),
     }
 }
 

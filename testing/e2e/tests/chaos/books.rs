@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use backend::{Backend, DirectoryBackend, DirectoryOptions};
@@ -73,16 +74,25 @@ async fn walk(backend: &dyn Backend) -> Lying {
 
 /// The directories `disk-0` and so on of an orchestrator that has ended. Says what they must not hold.
 pub(crate) async fn directories(folder: &Path, count: usize) -> Vec<Box<dyn Backend>> {
+    directories_of(folder, 0..count).await
+}
+
+/// Those with these numbers, where other backends come before them.
+pub(crate) async fn directories_of(folder: &Path, numbers: Range<usize>) -> Vec<Box<dyn Backend>> {
     let mut backends: Vec<Box<dyn Backend>> = Vec::new();
-    for index in 0..count {
+    for index in numbers {
         let name = format!("disk-{index}");
-        let root = folder.join(&name);
-        check_files(&root);
-        let options = DirectoryOptions::new(&root);
-        let opened = DirectoryBackend::open(BackendName::parse(&name).unwrap(), options).await;
-        backends.push(Box::new(opened.expect("the process has ended")));
+        backends.push(directory(&name, &folder.join(&name)).await);
     }
     backends
+}
+
+/// One directory of this name.
+pub(crate) async fn directory(name: &str, root: &Path) -> Box<dyn Backend> {
+    check_files(root);
+    let options = DirectoryOptions::new(root);
+    let opened = DirectoryBackend::open(BackendName::parse(name).unwrap(), options).await;
+    Box::new(opened.expect("the process has ended"))
 }
 
 /// No temporary file is left, and no metadata without its object.

@@ -42,6 +42,8 @@ fn config() -> ConfigBuilder {
         .bucket(BUCKET)
         .bucket(OTHER)
         .more(METRICS)
+        // Deletes wait for the journal.
+        .more("journal: {interval: 1s}")
         // Small parts, so that there are many.
         .more("write_path:\n  multipart:\n    enforce_min_part_size: false")
 }
@@ -183,7 +185,7 @@ impl Chaos {
     }
 }
 
-async fn read(wire: &WireClient, history: &History, key: String) -> (String, Option<Value>) {
+pub(crate) async fn read(wire: &WireClient, history: &History, key: String) -> (String, Option<Value>) {
     let began = history.now();
     let answer = wire.ask(&Call::get(&key)).await;
     let value = history.judge(&key, began, &answer).unwrap_or_else(|text| panic!("{text}"));
@@ -191,7 +193,7 @@ async fn read(wire: &WireClient, history: &History, key: String) -> (String, Opt
 }
 
 /// The listing names what reads have seen, and nothing else.
-async fn check_listing(wire: &WireClient, bucket: &str, seen: &BTreeMap<String, Option<Value>>) {
+pub(crate) async fn check_listing(wire: &WireClient, bucket: &str, seen: &BTreeMap<String, Option<Value>>) {
     let answer = wire.ask(&Call::get(&format!("/{bucket}")).query("list-type", "2")).await.success("list");
     assert_eq!(
         answer.element("IsTruncated").as_deref(),

@@ -5,12 +5,16 @@
 mod bad_bodies;
 mod bad_requests;
 mod books;
+mod breakers;
 mod crash;
 mod history;
+mod outage;
 mod races;
+mod rebuild;
 mod repair;
 mod restart;
 mod site;
+mod storm;
 mod support;
 mod upload;
 mod value;

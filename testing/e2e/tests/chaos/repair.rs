@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use runtime::instant_now;
-use testkit::wire::{Call, WireClient};
+use testkit::wire::Call;
 use testkit::{ConfigBuilder, Orchestrator};
 
 use crate::books;
-use crate::support::{METRICS, reaper_is_idle};
+use crate::support::{METRICS, metric, page, reaper_is_idle};
 use crate::value::{Run, Value};
 
 /// Longest wait for a repair; it takes seconds.
@@ -45,15 +45,6 @@ async fn wait_for_copies(orchestrator: &Orchestrator, bytes: &[u8], expected: us
         assert!(instant_now() < deadline, "{what}: {}", orchestrator.log_tail());
         runtime::sleep(Duration::from_millis(50)).await;
     }
-}
-
-fn metric(page: &str, name: &str) -> f64 {
-    let line = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    line.unwrap_or_else(|| panic!("{name} is not there:\n{page}")).parse().unwrap()
-}
-
-async fn page(wire: &WireClient) -> String {
-    wire.plain("GET", "/metrics").await.success("metrics").text()
 }
 
 async fn end(mut orchestrator: Orchestrator) {

@@ -3,6 +3,8 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use runtime::Chance;
 use testkit::wire::{Answer, Call, WireClient};
@@ -27,6 +29,8 @@ pub(crate) const FIXED: u64 = 6;
 pub(crate) enum Stop {
     /// The server is gone.
     Gone(#[expect(dead_code, reason = "for people who read a failed test")] io::Error),
+    /// It said that it could not, which only a worker that endures may hear.
+    Refused,
     /// The server did what it must not.
     Wrong(String),
 }
@@ -50,6 +54,8 @@ pub(crate) struct Worker {
     pub(crate) upload: Option<Upload>,
     /// What decides what it does.
     pub(crate) chance: Chance,
+    /// Whether an answer of 500 and above is none, as a lost one, rather than wrong.
+    pub(crate) endures: bool,
     count: u64,
 }
 
@@ -68,7 +74,7 @@ impl Worker {
     /// A worker with a seed of its own.
     pub(crate) fn new(number: u64, seed: u64, wire: WireClient, history: Arc<History>) -> Self {
         let chance = Chance::seeded(seed ^ (number + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        Self { number, wire, history, upload: None, chance, count: 0 }
+        Self { number, wire, history, upload: None, chance, endures: false, count: 0 }
     }
 
     /// Works until something stops it.
@@ -78,6 +84,26 @@ impl Worker {
                 return stop;
             }
         }
+    }
+
+    /// Works until it is told to end, whatever fails; a wrong answer alone stops it. What an upload came to that
+    /// failed it does not ask: it begins another. Says how often it was refused or got no answer.
+    pub(crate) async fn endure(&mut self, end: &AtomicBool) -> Result<u64, String> {
+        self.endures = true;
+        let mut failed = 0;
+        while !end.load(Ordering::Relaxed) {
+            match self.step().await {
+                Ok(()) => {}
+                Err(Stop::Wrong(text)) => return Err(text),
+                Err(Stop::Gone(_) | Stop::Refused) => {
+                    failed += 1;
+                    self.upload = None;
+                    // As a client does that tries again.
+                    runtime::sleep(Duration::from_millis(20 + self.chance.below(200))).await;
+                }
+            }
+        }
+        Ok(failed)
     }
 
     async fn step(&mut self) -> Result<(), Stop> {
@@ -156,6 +182,12 @@ impl Worker {
         let answer = self.wire.send(&call).await?;
         self.expect(&answer, 200, &call)?;
         if answer.text().contains("<Error>") {
+            let codes = answer.elements("Code");
+            let is_refused =
+                |code: &String| ["InternalError", "ServiceUnavailable", "SlowDown"].contains(&code.as_str());
+            if self.endures && !codes.is_empty() && codes.iter().all(is_refused) {
+                return Err(Stop::Refused);
+            }
             return Err(Stop::Wrong(format!("a delete of many was refused: {}", answer.text())));
         }
         for write in &writes {
@@ -183,6 +215,9 @@ impl Worker {
     async fn read(&mut self, key: &str) -> Result<(), Stop> {
         let began = self.history.now();
         let answer = self.wire.send(&Call::get(key)).await?;
+        if self.endures && answer.status >= 500 {
+            return Err(Stop::Refused);
+        }
         self.history.judge(key, began, &answer).map(|_| ()).map_err(Stop::Wrong)
     }
 
@@ -190,6 +225,9 @@ impl Worker {
     pub(crate) fn expect(&self, answer: &Answer, status: u16, call: &Call) -> Result<(), Stop> {
         if answer.status == status {
             return Ok(());
+        }
+        if self.endures && answer.status >= 500 {
+            return Err(Stop::Refused);
         }
         let (method, path) = (&call.method, &call.path);
         Err(Stop::Wrong(format!("{method} {path} was answered with {} {}", answer.status, answer.text())))

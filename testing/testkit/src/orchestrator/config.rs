@@ -1,11 +1,12 @@
 //! The configuration of an orchestrator under test.
 
 use std::fmt::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use s3_client::ClientOptions;
 
 use super::{Orchestrator, certificate};
+use crate::faketime::MovedClock;
 
 /// What an orchestrator under test is asked to do. Its listener, catalog and credentials are given.
 #[derive(Debug)]
@@ -17,12 +18,13 @@ pub struct ConfigBuilder {
     buckets: Vec<String>,
     server_lines: Vec<String>,
     backend_lines: Vec<String>,
+    catalog: Option<PathBuf>,
     more: String,
 }
 
 #[derive(Debug)]
 enum Backend {
-    Directory { name: String },
+    Directory { name: String, path: Option<PathBuf> },
     S3(Box<ClientOptions>),
 }
 
@@ -44,6 +46,7 @@ impl ConfigBuilder {
             buckets: Vec::new(),
             server_lines: Vec::new(),
             backend_lines: Vec::new(),
+            catalog: None,
             more: String::new(),
         }
     }
@@ -53,8 +56,23 @@ impl ConfigBuilder {
     pub fn directories(mut self, count: usize) -> Self {
         for _ in 0..count {
             let name = format!("disk-{}", self.backends.len());
-            self.backends.push(Backend::Directory { name });
+            self.backends.push(Backend::Directory { name, path: None });
         }
+        self
+    }
+
+    /// Adds a backend that is this directory, named as those of [`Self::directories`].
+    #[must_use]
+    pub fn directory_at(mut self, path: &Path) -> Self {
+        let name = format!("disk-{}", self.backends.len());
+        self.backends.push(Backend::Directory { name, path: Some(path.to_owned()) });
+        self
+    }
+
+    /// Puts the catalog into this file.
+    #[must_use]
+    pub fn catalog_at(mut self, path: &Path) -> Self {
+        self.catalog = Some(path.to_owned());
         self
     }
 
@@ -116,6 +134,13 @@ impl ConfigBuilder {
         self
     }
 
+    /// Gives it a clock that the test moves.
+    #[must_use]
+    pub fn clock(mut self, clock: &MovedClock) -> Self {
+        self.environment.extend(clock.environment());
+        self
+    }
+
     /// The file.
     pub(super) fn yaml(&self, folder: &Path) -> String {
         let mut text = self.server_section(folder);
@@ -130,10 +155,11 @@ impl ConfigBuilder {
         text.push_str("backends:\n");
         for (index, backend) in self.backends.iter().enumerate() {
             match backend {
-                Backend::Directory { name } => {
+                Backend::Directory { name, path } => {
+                    let path = path.clone().unwrap_or_else(|| folder.join(name));
                     line(&mut text, &format!("  - name: {name:?}"));
                     line(&mut text, "    type: directory");
-                    line(&mut text, &format!("    path: {:?}", folder.join(name).display().to_string()));
+                    line(&mut text, &format!("    path: {:?}", path.display().to_string()));
                 }
                 Backend::S3(bucket) => s3(&mut text, index, bucket),
             }
@@ -161,7 +187,9 @@ impl ConfigBuilder {
             line(&mut text, &format!("  {more}"));
         }
         line(&mut text, "database:");
-        line(&mut text, &format!("  path: {:?}", file("catalog.db")));
+        let catalog =
+            self.catalog.as_ref().map_or_else(|| file("catalog.db"), |path| path.display().to_string());
+        line(&mut text, &format!("  path: {catalog:?}"));
         text
     }
 }

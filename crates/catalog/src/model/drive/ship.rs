@@ -159,6 +159,7 @@ async fn run(seed: u64, script: Vec<(Op, Between)>) {
     let rebuilt = shipped.rebuild(&folder.path().join("catalog"), &names).await;
     let bucket = drive.w.bucket;
     assert_eq!(seen(&rebuilt, bucket).await, seen(&*drive.w.catalog, bucket).await);
+    drive.compare_imports_of(&rebuilt).await;
     // A completion that is repeated gets the answer that it got.
     if let Some((super::Change::Complete(complete), _)) = drive.last {
         let again = crate::CompleteUpload { change: drive.w.ids.change(), ..complete };

@@ -11,7 +11,8 @@ const SMALL: &[&str] =
     &["backends", "buckets", "instances", "meta", "counters", "rounds", "brake", "brake_minutes"];
 
 /// Walks a whole index, which the statement names because it holds only what is looked for.
-const WHOLE_INDEXES: &[&str] = &["replicas_writing", "blobs_under_replicated", "replicas_quarantined"];
+const WHOLE_INDEXES: &[&str] =
+    &["replicas_writing", "blobs_under_replicated", "blobs_surplus", "replicas_quarantined"];
 
 /// Whether a line of a plan walks a table that grows.
 fn walks(line: &str) -> bool {
