@@ -3,11 +3,12 @@
 //! Flags may be written as Go programs take them: one dash or two, a value behind `=` or in the next word.
 //! Without a command the server starts; a word that is no command never does.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use config::with_double_dashes;
 use types::BackendName;
 
 use crate::commands::{admin, demo, rebuild, serve, sync, validate, version};
@@ -66,23 +67,6 @@ pub(crate) fn run(args: Vec<OsString>) -> ExitCode {
 pub(crate) fn fail(message: &dyn std::fmt::Display) -> ExitCode {
     eprintln!("error: {message}");
     ExitCode::FAILURE
-}
-
-/// `-config` as `--config`. Single letters stay as they are, and what follows `--` is no flag.
-fn with_double_dashes(args: Vec<OsString>) -> Vec<OsString> {
-    let mut flags_ended = false;
-    let normal = |arg: OsString| {
-        flags_ended |= arg == "--";
-        let bytes = arg.as_encoded_bytes();
-        let is_long = bytes.len() > 2 && bytes[0] == b'-' && bytes[1].is_ascii_alphabetic();
-        if flags_ended || !is_long {
-            return arg;
-        }
-        let mut doubled = OsString::from("-");
-        doubled.push(OsStr::new(&arg));
-        doubled
-    };
-    args.into_iter().map(normal).collect()
 }
 
 fn with_flags(command: Command, flags: &[OsString], run: impl FnOnce(&ArgMatches) -> ExitCode) -> ExitCode {

@@ -1,10 +1,11 @@
 //! The command line. Flags may be written with one dash or two, a value behind `=` or in the next word.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use config::with_double_dashes;
 
 use crate::commands;
 
@@ -98,23 +99,6 @@ fn flags(matches: &ArgMatches) -> Flags {
         unseal_keys: path("unseal-keys"),
         yes: ["acknowledge", "dry-run", "force", "all"].iter().any(is_set),
     }
-}
-
-/// `-config` as `--config`. Single letters stay as they are, and what follows `--` is no flag.
-fn with_double_dashes(args: Vec<OsString>) -> Vec<OsString> {
-    let mut flags_ended = false;
-    let normal = |arg: OsString| {
-        flags_ended |= arg == "--";
-        let bytes = arg.as_encoded_bytes();
-        let is_long = bytes.len() > 2 && bytes[0] == b'-' && bytes[1].is_ascii_alphabetic();
-        if flags_ended || !is_long {
-            return arg;
-        }
-        let mut doubled = OsString::from("-");
-        doubled.push(OsStr::new(&arg));
-        doubled
-    };
-    args.into_iter().map(normal).collect()
 }
 
 #[cfg(test)]

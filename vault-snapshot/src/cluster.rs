@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use config::snapshot::{AuthMethod, Vault as Settings};
 use runtime::Chance;
-use vault::{Credential, Identity, Login, Roots, Secret, Session, Snapshot, TlsOptions, Vault, VaultOptions};
+use vault::{
+    Credential, Identity, Login, Roots, Secret, Session, Snapshot, Timeouts, TlsOptions, Vault, VaultOptions,
+};
 
 use crate::trouble::Trouble;
 
@@ -27,8 +29,8 @@ pub(crate) struct Leader {
     is_ours: bool,
 }
 
-/// How to speak to a node at this address.
-pub(crate) fn options(settings: &Settings, address: &str) -> Result<VaultOptions, Trouble> {
+/// How to speak to a node at this address; `stall`: for how long a stream may stand still.
+pub(crate) fn options(settings: &Settings, address: &str, stall: Duration) -> Result<VaultOptions, Trouble> {
     let read = |path: &std::path::Path| {
         std::fs::read(path)
             .map_err(|error| Trouble::lasting(format!("cannot read {}: {error}", path.display())))
@@ -42,16 +44,19 @@ pub(crate) fn options(settings: &Settings, address: &str) -> Result<VaultOptions
     };
     let roots = tls.ca_file.as_deref().map(read).transpose()?.map_or(Roots::Public, Roots::Only);
     let tls = TlsOptions { roots, server_name: tls.server_name.clone(), identity };
-    Ok(VaultOptions { tls, allow_plain_http: settings.plain_http, ..VaultOptions::new(address) })
+    let timeouts = Timeouts { stall, ..Timeouts::default() };
+    Ok(VaultOptions { tls, timeouts, allow_plain_http: settings.plain_http, ..VaultOptions::new(address) })
 }
 
 impl Cluster {
-    pub(crate) fn new(settings: &Settings, chance: Chance) -> Result<Self, Trouble> {
+    pub(crate) fn new(settings: &Settings, stall: Duration, chance: Chance) -> Result<Self, Trouble> {
         if settings.addresses.is_empty() {
             return Err(Trouble::lasting("no node is known: set vault.addresses, or VAULT_ADDR"));
         }
-        let nodes =
-            settings.addresses.iter().map(|address| Ok(Vault::new(options(settings, address.as_str())?)?));
+        let nodes = settings
+            .addresses
+            .iter()
+            .map(|address| Ok(Vault::new(options(settings, address.as_str(), stall)?)?));
         let nodes = nodes.collect::<Result<_, Trouble>>()?;
         Ok(Self { nodes, settings: settings.clone(), chance })
     }
@@ -59,42 +64,24 @@ impl Cluster {
     /// Finds who leads now, asking one node after another for as long as an election takes.
     pub(crate) async fn leader(&self) -> Result<Leader, Trouble> {
         // No election brings a login that is missing.
-        login(&self.settings)?;
+        let (login, is_ours) = login(&self.settings)?;
         let deadline = runtime::instant_now() + LEADER_WAIT;
         loop {
             let mut reasons = Vec::new();
             for node in &self.nodes {
-                match self.leader_by(node).await {
-                    Ok(leader) => return Ok(leader),
-                    Err(trouble) => reasons.push(trouble.message),
+                match node.find_leader().await {
+                    Ok((vault, cluster_id)) => {
+                        tracing::info!(node = vault.address(), "leads the cluster");
+                        let session = Session::new(vault.clone(), login, self.chance.clone());
+                        return Ok(Leader { vault, cluster_id, session, is_ours });
+                    }
+                    Err(error) => reasons.push(error.to_string()),
                 }
             }
             if runtime::instant_now() > deadline {
                 return Err(Trouble::lasting(format!("no leader was found: {}", reasons.join("; "))));
             }
             runtime::sleep(LOOK_EVERY).await;
-        }
-    }
-
-    /// The leader as one node knows it, asked itself.
-    async fn leader_by(&self, node: &Vault) -> Result<Leader, Trouble> {
-        let said = node.leader().await?;
-        let vault = match said.leader_address.as_str() {
-            "" if said.ha_enabled && !said.is_self => {
-                return Err(Trouble::passing(format!("{} knows no leader", node.address())));
-            }
-            "" => node.clone(),
-            address => node.at(address)?,
-        };
-        let health = vault.health().await?;
-        match health.cluster_id {
-            Some(cluster_id) if !health.sealed && !health.standby => {
-                tracing::info!(node = vault.address(), "leads the cluster");
-                let (login, is_ours) = login(&self.settings)?;
-                let session = Session::new(vault.clone(), login, self.chance.clone());
-                Ok(Leader { vault, cluster_id, session, is_ours })
-            }
-            _ => Err(Trouble::passing(format!("{} was said to lead, and does not", vault.address()))),
         }
     }
 }
@@ -117,8 +104,7 @@ impl Leader {
             return;
         }
         let Ok(token) = self.session.token().await else { return };
-        let path = "auth/token/revoke-self";
-        if let Err(error) = self.vault.write(&token, path, &serde_json::json!({})).await {
+        if let Err(error) = self.vault.revoke_token(&token).await {
             tracing::debug!("the token lives on until its end: {error}");
         }
     }

@@ -1,45 +1,44 @@
 //! The commands: each builds the tool, does one thing, and says by its exit code how it ended.
 
-use std::io::Read;
+use std::io::{IsTerminal, Read};
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::Arc;
 
-use age::{Identity, Recipient};
-use config::snapshot::{Config, Grammars};
-use runtime::{Chance, Clock, Phase, Shutdown};
+use config::LogFormat;
+use config::snapshot::Config;
+use destination::{Decision, Destination};
+use http::Method;
+use runtime::{Phase, Shutdown};
 use tokio::signal::unix::{SignalKind, signal};
-use vault::Secret;
+use vault::{Secret, SecretBytes};
 
 use crate::cli::{Flags, USAGE};
-use crate::listener::push;
-use crate::logging;
-use crate::metrics::Metrics;
-use crate::place::Destination;
-use crate::schedule::Cron;
-use crate::take::{Report, Tool};
+use crate::take::Report;
+use crate::tool::{self, Tool};
 use crate::trouble::Trouble;
 
 /// Something was stored, but not everywhere; or it was, and a person should look at it.
 const PARTLY: u8 = 3;
 
-/// How values are written that the configuration only carries.
-const GRAMMARS: Grammars = Grammars {
-    cron: |text| Cron::parse(text).map(|_| ()),
-    recipient: |text| Recipient::parse(text).map(|_| ()).map_err(|error| error.to_string()),
-    identity: |text| Identity::parse_file(text).map(|_| ()).map_err(|error| error.to_string()),
-};
-
 pub(crate) fn run(command: &str, flags: Flags) -> ExitCode {
-    let loaded = Config::load(&flags.config, &|name| std::env::var(name).ok(), GRAMMARS);
-    let (config, warnings) = match loaded {
+    let (config, warnings) = match tool::load(&flags) {
         Ok(loaded) => loaded,
         Err(problems) => {
             eprintln!("{problems}");
             return ExitCode::from(USAGE);
         }
     };
-    logging::start(&config);
+    // Before the first secret is fetched, and before there is a second thread.
+    let undone = companion::harden(!config.disable_mlock);
+    let json = match config.log_format {
+        LogFormat::Auto => None,
+        LogFormat::Text => Some(false),
+        LogFormat::Json => Some(true),
+    };
+    // What a command prints stays apart, on stdout.
+    let is_terminal = std::io::stderr().is_terminal();
+    companion::start_logs(config.log_level.as_str(), json, is_terminal, std::io::stderr);
+    undone.iter().for_each(|warning| tracing::warn!("{warning}"));
     warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let outcome = match runtime {
@@ -53,12 +52,12 @@ pub(crate) fn run(command: &str, flags: Flags) -> ExitCode {
 }
 
 async fn obey(command: &str, config: Config, flags: Flags) -> Result<ExitCode, Trouble> {
-    let tool = Arc::new(Tool::new(config, flags.identity.as_deref())?);
-    let _signals = end_by_signal(tool.shutdown.clone())?;
+    let tool = Tool::new(config, &flags, tool::Lasting::new())?;
+    let _signals = end_by_signal(tool.lasting.shutdown.clone())?;
     let (from, wanted) = (flags.from.as_deref(), flags.snapshot.as_deref());
     match command {
         "run" => return Ok(tool.take_one(flags.yes).await),
-        "daemon" => tool.daemon().await?,
+        "daemon" => tool.daemon(&flags).await?,
         "list" => return Ok(exit(tool.list().await)),
         "verify" => return tool.verify_chosen(from, wanted, flags.yes).await,
         "prune" => return Ok(exit(tool.prune_all(flags.yes).await)),
@@ -100,37 +99,10 @@ fn exit(well: bool) -> ExitCode {
 }
 
 impl Tool {
-    fn new(config: Config, identity: Option<&Path>) -> Result<Self, Trouble> {
-        let recipients = config.encryption.recipients.iter().map(|text| Recipient::parse(text));
-        let recipients =
-            recipients.collect::<Result<_, _>>().map_err(|error| Trouble::lasting(error.to_string()))?;
-        let mut texts: Vec<String> =
-            config.encryption.identities.iter().map(|secret| secret.expose().to_owned()).collect();
-        if let Some(path) = identity {
-            let text = std::fs::read_to_string(path);
-            texts.push(
-                text.map_err(|error| Trouble::lasting(format!("cannot read {}: {error}", path.display())))?,
-            );
-        }
-        let identities = texts.iter().map(|text| Identity::parse_file(text)).collect::<Result<Vec<_>, _>>();
-        let identities =
-            identities.map_err(|error| Trouble::lasting(format!("the identity {error}")))?.concat();
-        Ok(Self {
-            destinations: Destination::all(&config)?,
-            metrics: Metrics::new(config.destinations.iter().map(|destination| destination.name.as_str())),
-            recipients,
-            identities,
-            config,
-            clock: Clock::system(),
-            chance: Chance::from_os(),
-            shutdown: Shutdown::new(),
-        })
-    }
-
     /// Notes how a run ended, for metrics and logs.
     pub(crate) fn conclude(&self, outcome: &Result<Report, Trouble>) {
         let well = matches!(outcome, Ok(report) if report.stored.is_some() && report.failures.is_empty());
-        self.metrics.ended(well);
+        self.lasting.metrics.ended(well);
         if let Err(trouble) = outcome {
             tracing::error!("no snapshot was taken: {trouble}");
         }
@@ -139,11 +111,13 @@ impl Tool {
     async fn take_one(&self, accept: bool) -> ExitCode {
         let outcome = self.run(accept).await;
         self.conclude(&outcome);
-        if let Some(gateway) = &self.config.metrics.pushgateway
-            && let Err(trouble) = push(gateway, &self.config.metrics.job, self.metrics.text(None)).await
-        {
-            // The snapshot is there all the same.
-            tracing::warn!("{trouble}");
+        if let Some(gateway) = &self.config.metrics.pushgateway {
+            let url = format!("{}/metrics/job/{}", gateway.as_str(), self.config.metrics.job);
+            let numbers = self.lasting.metrics.text(None);
+            if let Err(why) = companion::send(Method::PUT, &url, companion::KIND, numbers).await {
+                // The snapshot is there all the same.
+                tracing::warn!("the Pushgateway did not take the numbers: {why}");
+            }
         }
         match outcome {
             Ok(Report { stored: None, .. }) => {
@@ -180,7 +154,7 @@ impl Tool {
         let mut well = true;
         for destination in self.chosen(from)? {
             let chosen = if all {
-                destination.snapshots(&self.config.name).await
+                destination.snapshots(&self.config.name).await.map_err(Trouble::from)
             } else {
                 self.find(&destination, wanted).await.map(|held| vec![held])
             };
@@ -205,7 +179,13 @@ impl Tool {
     async fn prune_all(&self, dry: bool) -> bool {
         let mut well = true;
         for destination in &self.destinations {
-            match self.prune(destination, dry).await {
+            let now = self.lasting.clock.now();
+            let decisions = if dry {
+                destination.judge(&self.config.name, now).await
+            } else {
+                self.prune(destination).await
+            };
+            match decisions {
                 Ok(decisions) => {
                     for decision in decisions {
                         let what = match (decision.reasons.as_slice(), dry) {
@@ -216,13 +196,19 @@ impl Tool {
                         println!("{}: {}: {what}", destination.name, decision.held.name);
                     }
                 }
-                Err(trouble) => {
-                    eprintln!("error: {}: {trouble}", destination.name);
+                Err(error) => {
+                    eprintln!("error: {}: {error}", destination.name);
                     well = false;
                 }
             }
         }
         well
+    }
+
+    /// Removes what no rule wants, and what runs left that are dead by now.
+    pub(crate) async fn prune(&self, destination: &Destination) -> std::io::Result<Vec<Decision>> {
+        let now = self.lasting.clock.now();
+        destination.prune(&self.config.name, now, now.minus(self.config.checks.leftovers_after)).await
     }
 
     /// The unseal keys of the saved cluster: of a file, of standard input, or of the configuration.
@@ -234,14 +220,16 @@ impl Tool {
                 || Trouble::lasting("the unseal keys are missing: -unseal-keys FILE, or drill.unseal_keys");
             return if shares.is_empty() { Err(missing()) } else { Ok(shares) };
         };
-        let mut text = String::new();
+        let mut bytes = Vec::new();
         let read = if path == Path::new("-") {
-            std::io::stdin().read_to_string(&mut text)
+            std::io::stdin().read_to_end(&mut bytes)
         } else {
-            std::fs::File::open(path).and_then(|mut file| file.read_to_string(&mut text))
+            std::fs::File::open(path).and_then(|mut file| file.read_to_end(&mut bytes))
         };
-        read.map_err(|error| Trouble::lasting(format!("cannot read {}: {error}", path.display())))?;
-        let shares = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
-        Ok(shares.map(Secret::from).collect())
+        let unreadable =
+            |why: &dyn std::fmt::Display| Trouble::lasting(format!("cannot read {}: {why}", path.display()));
+        read.map_err(|error| unreadable(&error))?;
+        let text = Secret::try_from(SecretBytes::from(bytes)).map_err(|error| unreadable(&error))?;
+        Ok(companion::texts_in(&text))
     }
 }

@@ -5,15 +5,13 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD_NO_PAD;
 use runtime::Phase;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 use vault::{Secret, Vault, VaultOptions};
 
-use crate::restore::{Proved, say, taken};
-use crate::take::Tool;
+use crate::restore::{Proved, say};
+use crate::tool::Tool;
 use crate::trouble::Trouble;
 
 const START: Duration = Duration::from_secs(60);
@@ -30,18 +28,15 @@ impl Tool {
         };
         let outcome = tokio::select! {
             outcome = rehearsal => outcome,
-            () = self.shutdown.reached(Phase::Draining) => Err(Trouble::lasting("it was interrupted")),
+            () = self.lasting.shutdown.reached(Phase::Draining) => Err(Trouble::lasting("it was interrupted")),
         };
         let log = server.log();
         server.throw_away().await;
         say("the throw-away server and its files are gone");
         match outcome {
             Ok(count) => {
-                let what = taken(&proved).map_or("the snapshot".to_owned(), |(name, _)| name);
-                say(&format!(
-                    "{what} can be restored: {count} canaries read, {} seconds",
-                    start.elapsed().as_secs()
-                ));
+                let (what, seconds) = (proved.source.name(), start.elapsed().as_secs());
+                say(&format!("{what} can be restored: {count} canaries read, {seconds} seconds"));
                 Ok(())
             }
             Err(trouble) => {
@@ -59,7 +54,7 @@ impl Tool {
         }
         let token = match &self.config.drill.token {
             Some(token) => Secret::from(token.expose()),
-            None => root_token(vault, shares).await?,
+            None => vault.generate_root(shares).await?,
         };
         for canary in canaries {
             let fields = vault.read(&token, canary).await?;
@@ -71,26 +66,6 @@ impl Tool {
         }
         Ok(canaries.len())
     }
-}
-
-/// Makes a root token out of the shares. It is valid in the throw-away server only.
-async fn root_token(vault: &Vault, shares: &[Secret]) -> Result<Secret, Trouble> {
-    let nobody = Secret::default();
-    let begun = vault.write(&nobody, "sys/generate-root/attempt", &serde_json::json!({})).await?;
-    let text = |value: &serde_json::Value, key: &str| value[key].as_str().unwrap_or_default().to_owned();
-    let (nonce, pad) = (text(&begun, "nonce"), text(&begun, "otp"));
-    for share in shares {
-        let body = serde_json::json!({"key": share.expose(), "nonce": nonce});
-        let step = vault.write(&nobody, "sys/generate-root/update", &body).await?;
-        if step["complete"].as_bool() == Some(true) {
-            let token = STANDARD_NO_PAD.decode(text(&step, "encoded_token")).unwrap_or_default();
-            let token = token.iter().zip(pad.bytes()).map(|(byte, pad)| byte ^ pad).collect();
-            let token =
-                String::from_utf8(token).map_err(|_| Trouble::lasting("the root token cannot be read"))?;
-            return Ok(Secret::from(token));
-        }
-    }
-    Err(Trouble::lasting("the unseal keys are too few for a root token"))
 }
 
 /// A server with a folder of its own, both gone when this is.

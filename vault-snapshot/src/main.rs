@@ -1,28 +1,18 @@
 //! Snapshots of Vault and OpenBao that can be restored.
+//!
+//! `take.rs` is one run. What a snapshot is, and whether it is whole, is known by `crates/snapshot`; where it goes, by
+//! `crates/destination`. `restore.rs` and `drill.rs` are the way back.
 
-mod check;
 mod cli;
 mod cluster;
 mod commands;
 mod daemon;
 mod drill;
-mod fan_out;
-mod intake;
-mod listener;
-mod logging;
 mod metrics;
-mod name;
-mod pipe;
-mod place;
-mod progress;
-mod record;
 mod restore;
-mod retention;
-#[cfg(test)]
-mod retention_tests;
-mod schedule;
 mod stored;
 mod take;
+mod tool;
 mod trouble;
 
 use std::process::ExitCode;

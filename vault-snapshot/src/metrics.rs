@@ -1,14 +1,12 @@
 //! Numbers for Prometheus: served by the daemon, pushed by a single run.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use companion::Exposition;
+use snapshot::{Record, SnapshotName};
 use types::Timestamp;
-
-use crate::name::SnapshotName;
-use crate::record::Record;
 
 /// What takes time in a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -49,9 +47,11 @@ struct Numbers {
 
 impl Metrics {
     /// Counts from zero: a destination that never failed has a number, too.
-    pub(crate) fn new<'a>(destinations: impl Iterator<Item = &'a str>) -> Self {
-        let failures = destinations.map(|name| (name.to_owned(), 0)).collect();
-        Self(Mutex::new(Numbers { failures, ..Numbers::default() }))
+    pub(crate) fn know<'a>(&self, destinations: impl Iterator<Item = &'a str>) {
+        let mut numbers = self.lock();
+        for name in destinations {
+            numbers.failures.entry(name.to_owned()).or_default();
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Numbers> {
@@ -92,89 +92,37 @@ impl Metrics {
     /// In the text format of Prometheus. `now`: with ages as well, which only who is asked again can give.
     pub(crate) fn text(&self, now: Option<Timestamp>) -> String {
         let numbers = self.lock();
-        let mut page = Page(String::new());
-        let moments = [("success", numbers.last_success), ("verified", numbers.last_verified)];
-        for (what, moment) in moments {
+        let mut page = Exposition::new("vault_snapshot_");
+        let moments = [
+            ("success", "When a snapshot was last stored.", numbers.last_success),
+            ("verified", "When a snapshot was last verified.", numbers.last_verified),
+        ];
+        for (what, help, moment) in moments {
             let Some(moment) = moment else { continue };
-            let about =
-                format!("When a snapshot was last {}.", if what == "success" { "stored" } else { what });
-            page.add(
-                &format!("last_{what}_timestamp_seconds"),
-                &about,
-                "gauge",
-                &[("", moment.as_secs().to_string())],
-            );
+            page.single(&format!("last_{what}_timestamp_seconds"), "gauge", help, moment.as_secs());
             if let Some(now) = now {
                 let age = now.as_secs().saturating_sub(moment.as_secs());
-                page.add(
-                    &format!("last_{what}_age_seconds"),
-                    "The same as an age.",
-                    "gauge",
-                    &[("", age.to_string())],
-                );
+                page.single(&format!("last_{what}_age_seconds"), "gauge", "The same as an age.", age);
             }
         }
-        page.add(
-            "size_bytes",
-            "Bytes of the last snapshot as stored.",
-            "gauge",
-            &[("", numbers.size.to_string())],
-        );
-        page.add("index", "Raft index of the last snapshot.", "gauge", &[("", numbers.index.to_string())]);
-        let flag = |flag: bool| [("", u8::from(flag).to_string())];
-        page.add(
-            "size_dropped",
-            "Whether it was much smaller than the one before.",
-            "gauge",
-            &flag(numbers.size_dropped),
-        );
-        page.add(
-            "last_run_failed",
-            "Whether the last run failed anywhere.",
-            "gauge",
-            &flag(numbers.last_failed),
-        );
-        let stages: Vec<_> = numbers
-            .stages
-            .iter()
-            .map(|(stage, time)| {
-                (format!("{{stage=\"{}\"}}", stage.word()), format!("{:.3}", time.as_secs_f64()))
-            })
-            .collect();
-        page.add("stage_seconds", "How long each stage of the last run took.", "gauge", &borrowed(&stages));
-        // Names of destinations are letters, digits, `_` and `-`: nothing to escape.
-        let failures: Vec<_> = numbers
-            .failures
-            .iter()
-            .map(|(name, count)| (format!("{{destination=\"{name}\"}}"), count.to_string()))
-            .collect();
-        page.add("destination_failures_total", "Failures by destination.", "counter", &borrowed(&failures));
-        let [failed, well] = numbers.runs.map(|count| count.to_string());
-        page.add(
-            "runs_total",
-            "Runs by outcome.",
-            "counter",
-            &[("{outcome=\"failed\"}", failed), ("{outcome=\"ok\"}", well)],
-        );
-        page.0
-    }
-}
-
-fn borrowed(rows: &[(String, String)]) -> Vec<(&str, String)> {
-    rows.iter().map(|(labels, value)| (labels.as_str(), value.clone())).collect()
-}
-
-struct Page(String);
-
-impl Page {
-    fn add(&mut self, name: &str, about: &str, kind: &str, rows: &[(&str, String)]) {
-        if rows.is_empty() {
-            return;
+        page.single("size_bytes", "gauge", "Bytes of the last snapshot as stored.", numbers.size);
+        page.single("index", "gauge", "Raft index of the last snapshot.", numbers.index);
+        let dropped = u8::from(numbers.size_dropped);
+        page.single("size_dropped", "gauge", "Whether it was much smaller than the one before.", dropped);
+        let failed = u8::from(numbers.last_failed);
+        page.single("last_run_failed", "gauge", "Whether the last run failed anywhere.", failed);
+        page.head("stage_seconds", "gauge", "How long each stage of the last run took.");
+        for (stage, time) in &numbers.stages {
+            page.line("stage_seconds", &[("stage", stage.word())], format!("{:.3}", time.as_secs_f64()));
         }
-        // Writing to memory does not fail.
-        let _ = writeln!(self.0, "# HELP vault_snapshot_{name} {about}\n# TYPE vault_snapshot_{name} {kind}");
-        for (labels, value) in rows {
-            let _ = writeln!(self.0, "vault_snapshot_{name}{labels} {value}");
+        page.head("destination_failures_total", "counter", "Failures by destination.");
+        for (destination, count) in &numbers.failures {
+            page.line("destination_failures_total", &[("destination", destination)], count);
         }
+        page.head("runs_total", "counter", "Runs by outcome.");
+        for (outcome, count) in ["failed", "ok"].iter().zip(numbers.runs) {
+            page.line("runs_total", &[("outcome", outcome)], count);
+        }
+        page.finish()
     }
 }

@@ -3,17 +3,13 @@
 use std::path::Path;
 use std::time::Duration;
 
+use destination::{Destination, Held, read_file};
 use futures::StreamExt;
-use types::Timestamp;
+use snapshot::{Acknowledged, Checked, Chunks, Line, ReadBack, opened, read_back};
 use vault::{Restore, Secret, SnapshotBody, Vault};
 
-use crate::check::Checked;
 use crate::cluster::{self, Cluster};
-use crate::intake::{Opening, ReadBack, read_back};
-use crate::name::{Line, SnapshotName};
-use crate::place::{Chunks, Destination, Held};
-use crate::record::Acknowledged;
-use crate::take::Tool;
+use crate::tool::Tool;
 use crate::trouble::Trouble;
 
 /// How long a server may take for what it usually does in seconds.
@@ -39,7 +35,7 @@ pub(crate) enum Source {
 
 /// A snapshot that was read whole, and may be trusted.
 pub(crate) struct Proved {
-    source: Source,
+    pub(crate) source: Source,
     pub(crate) checked: Checked,
     content_size: u64,
 }
@@ -53,16 +49,24 @@ impl Source {
     }
 
     async fn read(&self) -> Result<Chunks, Trouble> {
+        Ok(match self {
+            Self::Stored(destination, held) => destination.place.read(&held.name.to_string()).await?,
+            Self::File(path) => read_file(path).await?,
+        })
+    }
+
+    /// As people call it.
+    pub(crate) fn name(&self) -> String {
         match self {
-            Self::Stored(destination, held) => destination.place.read(&held.name.to_string()).await,
-            Self::File(path) => crate::place::read_file(path).await,
+            Self::Stored(_, held) => held.name.to_string(),
+            Self::File(path) => path.display().to_string(),
         }
     }
 }
 
 /// Prints a step.
 pub(crate) fn say(step: &str) {
-    println!("{}  {step}", crate::name::print_time(runtime::Clock::system().now()));
+    println!("{}  {step}", snapshot::print_time(runtime::Clock::system().now()));
 }
 
 impl Tool {
@@ -91,12 +95,7 @@ impl Tool {
 
     /// Reads the whole snapshot once before anything is touched.
     pub(crate) async fn prove(&self, source: Source) -> Result<Proved, Trouble> {
-        match &source {
-            Source::Stored(destination, held) => {
-                say(&format!("reading {} at {} whole", held.name, destination.name))
-            }
-            Source::File(path) => say(&format!("reading {} whole", path.display())),
-        }
+        say(&format!("reading {} whole", source.name()));
         let ReadBack { inside, .. } =
             read_back(source.read().await?, source.is_encrypted(), &self.identities).await?;
         let (checked, content_size) = inside.ok_or_else(|| {
@@ -117,7 +116,7 @@ impl Tool {
         let settings = &self.config.vault;
         let first = || settings.addresses.first().map(|address| address.as_str());
         let address = to.or_else(first).ok_or_else(|| Trouble::lasting("say where to: -to ADDRESS"))?;
-        let vault = Vault::new(cluster::options(settings, address)?)?;
+        let vault = Vault::new(cluster::options(settings, address, self.config.checks.stall)?)?;
         if !vault.seal_status().await?.initialized {
             let cluster_id = self.bring_back(&vault, &proved, shares).await?;
             return self.acknowledge(&cluster_id, &proved).await;
@@ -128,7 +127,8 @@ impl Tool {
             )));
         }
         say("the cluster is not empty; overwriting it, as -force demands");
-        let leader = Cluster::new(settings, self.chance.clone())?.leader().await?;
+        let leader =
+            Cluster::new(settings, self.config.checks.stall, self.lasting.chance.clone())?.leader().await?;
         let token = leader.token().await?;
         self.send_to(&leader.vault, &token, &proved).await?;
         let cluster_id = self.open(&leader.vault, shares, false).await?;
@@ -173,24 +173,9 @@ impl Tool {
     /// Sends the snapshot. It is proved once more on its way.
     async fn send_to(&self, vault: &Vault, token: &Secret, proved: &Proved) -> Result<(), Trouble> {
         say(&format!("restoring {} bytes into {}", proved.content_size, vault.address()));
-        let opening = Opening::new(proved.source.is_encrypted(), &self.identities);
-        let stored = proved.source.read().await?;
-        let plain = futures::stream::try_unfold(
-            (stored, opening, false),
-            |(mut stored, mut opening, ended)| async move {
-                if ended {
-                    return Ok(None);
-                }
-                let (chunk, ended) = match stored.next().await {
-                    Some(chunk) => (opening.push(chunk?)?, false),
-                    None => (opening.finish()?, true),
-                };
-                Ok::<_, Trouble>(Some((chunk, (stored, opening, ended))))
-            },
-        );
-        // No empty chunk: it would end a body in chunks.
-        let plain = plain.filter(|chunk| std::future::ready(!matches!(chunk, Ok(chunk) if chunk.is_empty())));
-        let plain = plain.map(|chunk| chunk.map_err(|trouble| trouble.message.into()));
+        let source = &proved.source;
+        let plain = opened(source.read().await?, source.is_encrypted(), &self.identities);
+        let plain = plain.map(|chunk| chunk.map_err(Into::into));
         let body = SnapshotBody::with_length(proved.content_size, plain);
         Ok(vault.raft_restore(token, body, Restore::AnyCluster).await?)
     }
@@ -254,25 +239,14 @@ impl Tool {
 
     /// The index of what is taken next is judged by this snapshot, not by later ones that are gone now.
     async fn acknowledge(&self, cluster_id: &str, proved: &Proved) -> Result<(), Trouble> {
-        let said = Acknowledged { index: proved.checked.meta.index, at: self.clock.now().as_secs() };
-        let text = serde_json::to_vec(&said).expect("numbers are JSON");
-        let file = Line::new(&self.config.name, cluster_id).acknowledged_file();
+        let said = Acknowledged { index: proved.checked.meta.index, at: self.lasting.clock.now().as_secs() };
+        let line = Line::new(&self.config.name, cluster_id);
         for destination in &self.destinations {
-            if let Err(trouble) = destination.place.write_small(&file, text.clone()).await {
-                say(&format!("{} could not be told of the restore: {trouble}", destination.name));
+            if let Err(error) = destination.acknowledge(&line, &said).await {
+                say(&format!("{} could not be told of the restore: {error}", destination.name));
             }
         }
         say(&format!("snapshots from now on count from raft index {}", said.index));
         Ok(())
-    }
-}
-
-/// When a snapshot was taken, by its name.
-pub(crate) fn taken(source: &Proved) -> Option<(String, Timestamp)> {
-    match &source.source {
-        Source::Stored(_, Held { name: name @ SnapshotName { time, .. }, .. }) => {
-            Some((name.to_string(), *time))
-        }
-        Source::File(_) => None,
     }
 }

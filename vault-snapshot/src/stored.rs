@@ -1,26 +1,10 @@
-//! What is stored already: list it, verify it, thin it out.
+//! What is stored already: find it, list it, verify it.
 
-use std::time::Duration;
+use destination::{Destination, Held};
+use snapshot::{Record, SnapshotName, print_age, read_back};
 
-use types::Timestamp;
-
-use crate::intake::read_back;
-use crate::name::SnapshotName;
-use crate::place::{Destination, Held};
-use crate::record::Record;
-use crate::retention;
-use crate::take::Tool;
+use crate::tool::Tool;
 use crate::trouble::Trouble;
-
-/// No run takes longer: what is half done and older belongs to one that died.
-const HALF_DONE_FOR: Duration = Duration::from_secs(24 * 3600);
-
-/// What pruning decided on one snapshot.
-pub(crate) struct Decision {
-    pub(crate) held: Held,
-    /// Why it stays; none: it goes.
-    pub(crate) reasons: Vec<&'static str>,
-}
 
 impl Tool {
     /// The destinations that a command means: all, or the one of this name.
@@ -58,14 +42,13 @@ impl Tool {
     }
 
     async fn rows(&self, destination: &Destination) -> Result<Vec<String>, Trouble> {
-        let now = self.clock.now();
+        let now = self.lasting.clock.now();
         let mut rows = Vec::new();
         for held in destination.snapshots(&self.config.name).await? {
-            let record =
-                if held.verified { Record::read(&*destination.place, &held.name).await? } else { None };
+            let record = if held.verified { destination.record(&held.name).await? } else { None };
             let verified =
-                record.map_or("no".to_owned(), |record| format!("{} ago", age(now, record.verified())));
-            let (name, taken) = (held.name.to_string(), age(now, held.name.time));
+                record.map_or("no".to_owned(), |record| format!("{} ago", print_age(now, record.verified())));
+            let (name, taken) = (held.name.to_string(), print_age(now, held.name.time));
             rows.push(format!("{name:<52} {:>10} {:>14} {taken:>8}  {verified}", held.name.index, held.size));
         }
         Ok(rows)
@@ -87,16 +70,15 @@ impl Tool {
 
     /// Reads a stored snapshot whole and notes that it was found so; or that it was not.
     pub(crate) async fn verify(&self, destination: &Destination, held: &Held) -> Result<String, Trouble> {
-        let place = &*destination.place;
-        let known = Record::read(place, &held.name).await?;
+        let known = destination.record(&held.name).await?;
         match self.judge(destination, held, known.as_ref()).await {
             Ok((record, how)) => {
-                record.write(place, &held.name).await?;
+                destination.write_record(&held.name, &record).await?;
                 Ok(how)
             }
             Err(trouble) => {
                 // Whoever looks for the last verified one must not find this.
-                place.remove(&held.name.record_file()).await?;
+                destination.place.remove(&held.name.record_file()).await?;
                 Err(trouble)
             }
         }
@@ -113,7 +95,7 @@ impl Tool {
         if known.is_some_and(|record| (record.size, &record.sha256) != (read.size, &read.sha256)) {
             return Err(Trouble::lasting("it is not what was stored: its checksum has changed"));
         }
-        let verified_at = self.clock.now().as_secs();
+        let verified_at = self.lasting.clock.now().as_secs();
         match (read.inside, known) {
             (Some((checked, content_size)), _) if checked.meta.index == held.name.index => {
                 let (snapshot, term) = (held.name.to_string(), checked.meta.term);
@@ -138,61 +120,18 @@ impl Tool {
         }
     }
 
-    /// Removes what no rule of the destination wants, and what dead runs left; or says what it would remove.
-    pub(crate) async fn prune(&self, destination: &Destination, dry: bool) -> Result<Vec<Decision>, Trouble> {
-        let (place, now) = (&*destination.place, self.clock.now());
-        let mut decisions = Vec::new();
-        for line in by_line(destination.snapshots(&self.config.name).await?) {
-            let times: Vec<_> = line.iter().map(|held| (held.name.time, held.verified)).collect();
-            let reasons = retention::reasons(&times, &destination.retention, now);
-            decisions.extend(line.into_iter().zip(reasons).map(|(held, reasons)| Decision { held, reasons }));
-        }
-        if dry {
-            return Ok(decisions);
-        }
-        for decision in decisions.iter().filter(|decision| decision.reasons.is_empty()) {
-            let name = &decision.held.name;
-            tracing::info!(destination = destination.name, "removing {name}: no rule keeps it");
-            // The record first: a record without its snapshot would promise what is not there.
-            place.remove(&name.record_file()).await?;
-            place.remove(&name.to_string()).await?;
-        }
-        place.sweep(&format!("{}-", self.config.name), now.minus(HALF_DONE_FOR)).await?;
-        Ok(decisions)
-    }
-
     /// Tells the metrics what is there from runs before.
     pub(crate) async fn remember(&self) {
         let mut newest: Option<(SnapshotName, Record)> = None;
         for destination in &self.destinations {
             let Ok(held) = self.find(destination, None).await else { continue };
-            let Ok(Some(record)) = Record::read(&*destination.place, &held.name).await else { continue };
+            let Ok(Some(record)) = destination.record(&held.name).await else { continue };
             if newest.as_ref().is_none_or(|(name, _)| name.time < held.name.time) {
                 newest = Some((held.name, record));
             }
         }
         if let Some((name, record)) = newest {
-            self.metrics.stored(&name, &record, record.verified());
+            self.lasting.metrics.stored(&name, &record, record.verified());
         }
-    }
-}
-
-/// The snapshots of each cluster, newest first.
-fn by_line(held: Vec<Held>) -> Vec<Vec<Held>> {
-    let mut lines: std::collections::BTreeMap<_, Vec<Held>> = std::collections::BTreeMap::new();
-    for held in held {
-        lines.entry(held.name.line.clone()).or_default().push(held);
-    }
-    lines.into_values().collect()
-}
-
-/// `3d 4h`, `17m`.
-fn age(now: Timestamp, moment: Timestamp) -> String {
-    let seconds = now.as_secs().saturating_sub(moment.as_secs());
-    match seconds {
-        0..60 => format!("{seconds}s"),
-        60..3_600 => format!("{}m", seconds / 60),
-        3_600..86_400 => format!("{}h {}m", seconds / 3_600, seconds / 60 % 60),
-        _ => format!("{}d {}h", seconds / 86_400, seconds / 3_600 % 24),
     }
 }

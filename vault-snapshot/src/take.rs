@@ -2,39 +2,22 @@
 
 use std::time::Duration;
 
-use age::{Identity, Recipient};
 use bytes::Bytes;
-use config::snapshot::Config;
+use companion::Progress;
+use destination::{Destination, FanOut, Held};
 use futures::StreamExt;
 use futures::future::join_all;
-use runtime::{Chance, Clock, Phase, Shutdown};
+use runtime::Phase;
+use snapshot::{Checking, Line, Meta, Record, Sealing, SnapshotName, refuse_backwards, size_alarm, sum_up};
 use types::Timestamp;
 
-use crate::check::Meta;
 use crate::cluster::Cluster;
-use crate::fan_out::FanOut;
-use crate::intake::{Checking, Sealing, sum_up};
-use crate::metrics::{Metrics, Stage};
-use crate::name::{Line, SnapshotName};
-use crate::place::{Destination, Held};
-use crate::progress::Progress;
-use crate::record::{Acknowledged, Record};
+use crate::metrics::Stage;
+use crate::tool::Tool;
 use crate::trouble::Trouble;
 
 /// What is held back until the snapshot says its index, which is in its first kilobyte.
 const HELD_BYTES_MAX: usize = 4 * 1024 * 1024;
-
-/// Everything that a command works with.
-pub(crate) struct Tool {
-    pub(crate) config: Config,
-    pub(crate) destinations: Vec<Destination>,
-    pub(crate) recipients: Vec<Recipient>,
-    pub(crate) identities: Vec<Identity>,
-    pub(crate) metrics: Metrics,
-    pub(crate) clock: Clock,
-    pub(crate) chance: Chance,
-    pub(crate) shutdown: Shutdown,
-}
 
 /// How a run ended.
 #[derive(Debug, Default)]
@@ -57,7 +40,7 @@ struct Surveyed {
 struct Sent {
     name: SnapshotName,
     record: Record,
-    outcomes: Vec<Result<(), Trouble>>,
+    outcomes: Vec<std::io::Result<()>>,
 }
 
 impl Tool {
@@ -83,7 +66,7 @@ impl Tool {
         for (destination, looked) in self.destinations.iter().zip(join_all(looks).await) {
             match looked {
                 Ok(held) => surveyed.push(Surveyed { destination: destination.clone(), held }),
-                Err(trouble) => self.note(report, &destination.name, trouble),
+                Err(error) => self.note(report, &destination.name, error.into()),
             }
         }
         surveyed
@@ -91,14 +74,15 @@ impl Tool {
 
     fn note(&self, report: &mut Report, destination: &str, trouble: Trouble) {
         tracing::error!(destination, "the destination failed: {trouble}");
-        self.metrics.failed_at(destination);
+        self.lasting.metrics.failed_at(destination);
         report.failures.push((destination.to_owned(), trouble));
     }
 
     /// Asks anew for as long as it may help: a leader that is lost in the middle is no reason to go without.
     async fn send_until_whole(&self, surveyed: &[Surveyed], accept: bool) -> Result<Sent, Trouble> {
         // One connection of a lost leader must not be asked for ever.
-        let cluster = Cluster::new(&self.config.vault, self.chance.clone())?;
+        let cluster =
+            Cluster::new(&self.config.vault, self.config.checks.stall, self.lasting.chance.clone())?;
         let mut attempt = 1;
         loop {
             let trouble = match Box::pin(self.send(&cluster, surveyed, accept)).await {
@@ -109,7 +93,7 @@ impl Tool {
                 return Err(trouble);
             }
             tracing::warn!(attempt, "asking for a new snapshot: {trouble}");
-            let pause = Duration::from_millis(500 + self.chance.below(1_000)) * attempt.min(10);
+            let pause = Duration::from_millis(500 + self.lasting.chance.below(1_000)) * attempt.min(10);
             self.interruptible(runtime::sleep(pause)).await?;
             attempt += 1;
         }
@@ -118,7 +102,7 @@ impl Tool {
     async fn interruptible<T>(&self, future: impl Future<Output = T>) -> Result<T, Trouble> {
         tokio::select! {
             done = future => Ok(done),
-            () = self.shutdown.reached(Phase::Draining) => Err(Trouble::lasting("it was interrupted")),
+            () = self.lasting.shutdown.reached(Phase::Draining) => Err(Trouble::lasting("it was interrupted")),
         }
     }
 
@@ -127,7 +111,7 @@ impl Tool {
         let start = runtime::instant_now();
         let leader = self.interruptible(Box::pin(cluster.leader())).await??;
         let snapshot = self.interruptible(Box::pin(leader.snapshot())).await??;
-        self.metrics.took(Stage::Begin, start.elapsed());
+        self.lasting.metrics.took(Stage::Begin, start.elapsed());
 
         let start = runtime::instant_now();
         let line = Line::new(&self.config.name, &leader.cluster_id);
@@ -150,15 +134,15 @@ impl Tool {
                 }
                 // What made the check end early says more than that nobody took the next chunk.
                 return Err(match verdict {
-                    Err(broken) if trouble.message.is_empty() => broken,
+                    Err(broken) if trouble.message.is_empty() => broken.into(),
                     _ => trouble,
                 });
             }
         };
         let last = sealing.finish();
         let proved = match checking.verdict(true).await {
-            Ok((_, content_size)) => fan_out.write(&last).await.map(|()| content_size),
-            Err(trouble) => Err(trouble),
+            Ok((_, content_size)) => fan_out.write(&last).await.map(|()| content_size).map_err(Trouble::from),
+            Err(broken) => Err(broken.into()),
         };
         let content_size = match proved {
             Ok(content_size) => content_size,
@@ -168,7 +152,7 @@ impl Tool {
             }
         };
         let outcomes = fan_out.finish().await;
-        self.metrics.took(Stage::Stream, start.elapsed());
+        self.lasting.metrics.took(Stage::Stream, start.elapsed());
         let record = Record {
             snapshot: name.to_string(),
             term: meta.term,
@@ -221,12 +205,12 @@ impl Tool {
         };
         let name = SnapshotName {
             line,
-            time: self.clock.now(),
+            time: self.lasting.clock.now(),
             index: meta.index,
             encrypted: !self.recipients.is_empty(),
         };
         if !accept {
-            refuse_backwards(&name, baseline(&name.line, surveyed).await?)?;
+            refuse_backwards(&name, baseline(&name.line, surveyed).await?).map_err(Trouble::lasting)?;
         }
         Ok((name, meta, held))
     }
@@ -253,22 +237,28 @@ impl Tool {
         let settling = surveyed.iter().zip(outcomes).map(|(surveyed, outcome)| async {
             outcome?;
             self.confirm(&surveyed.destination, &name, record.clone()).await?;
-            self.prune(&surveyed.destination, false).await.map(|_| ())
+            // It is there, whatever becomes of older ones.
+            Ok(self.prune(&surveyed.destination).await)
         });
         let settled = join_all(settling).await;
-        self.metrics.took(Stage::Verify, start.elapsed());
+        self.lasting.metrics.took(Stage::Verify, start.elapsed());
         for (surveyed, outcome) in surveyed.iter().zip(settled) {
             let destination = &surveyed.destination.name;
             match outcome {
-                Ok(()) => {
+                Ok(pruned) => {
                     tracing::info!(destination, size = record.size, "stored and verified {name}");
                     report.stored = Some(name.clone());
+                    if let Err(error) = pruned {
+                        let trouble =
+                            Trouble::lasting(format!("it has the snapshot, and is not thinned out: {error}"));
+                        self.note(report, destination, trouble);
+                    }
                 }
                 Err(trouble) => self.note(report, destination, trouble),
             }
         }
         if report.stored.is_some() {
-            self.metrics.stored(&name, &record, self.clock.now());
+            self.lasting.metrics.stored(&name, &record, self.lasting.clock.now());
         }
     }
 
@@ -288,16 +278,16 @@ impl Tool {
                 format!("what was read back is not what was stored: {size} bytes of {}", record.size);
             return Err(Trouble::lasting(message));
         }
-        let record = Record { verified_at: self.clock.now().as_secs(), ..record };
-        record.write(place, name).await?;
-        place.write_small(&name.line.latest_file(), format!("{file}\n").into_bytes()).await
+        let record = Record { verified_at: self.lasting.clock.now().as_secs(), ..record };
+        destination.write_record(name, &record).await?;
+        Ok(destination.point_to(name).await?)
     }
 
     /// An alarm where the snapshot is much smaller than the one before.
     fn size_alarm(&self, surveyed: &[Surveyed], sent: &Sent) -> Option<String> {
         let before = newest(&sent.name.line, surveyed)?;
         let alarm = size_alarm(sent.record.size, before.size, self.config.checks.size_drop);
-        self.metrics.size_dropped(alarm.is_some());
+        self.lasting.metrics.size_dropped(alarm.is_some());
         let alarm = format!("{} {}", sent.name, alarm?);
         tracing::error!("{alarm}");
         Some(alarm)
@@ -340,8 +330,7 @@ async fn baseline(line: &Line, surveyed: &[Surveyed]) -> Result<Option<(u64, Tim
     let newest = newest(line, surveyed).map(|held| (held.name.index, held.name.time));
     let mut latest = newest;
     for surveyed in surveyed {
-        let text = surveyed.destination.place.read_small(&line.acknowledged_file()).await?;
-        let said: Option<Acknowledged> = text.and_then(|text| serde_json::from_slice(&text).ok());
+        let said = surveyed.destination.acknowledged(line).await?;
         if let Some(said) =
             said.map(|said| (said.index, Timestamp::from_millis(said.at.saturating_mul(1000))))
             && latest.is_none_or(|(_, time)| said.1 >= time)
@@ -350,54 +339,4 @@ async fn baseline(line: &Line, surveyed: &[Surveyed]) -> Result<Option<(u64, Tim
         }
     }
     Ok(latest)
-}
-
-fn refuse_backwards(name: &SnapshotName, baseline: Option<(u64, Timestamp)>) -> Result<(), Trouble> {
-    match baseline {
-        Some((index, since)) if name.index < index => Err(Trouble::lasting(format!(
-            "the raft index went back from {index} ({}) to {}: the cluster lost data, or was restored; \
-             `vault-snapshot run -acknowledge` accepts it once",
-            crate::name::print_time(since),
-            name.index
-        ))),
-        _ => Ok(()),
-    }
-}
-
-fn size_alarm(size: u64, before: u64, share: f64) -> Option<String> {
-    #[expect(clippy::cast_precision_loss, reason = "an alarm needs no exact bytes")]
-    let is_small = (size as f64) < before as f64 * share;
-    is_small.then(|| format!("has {size} bytes, the one before had {before}: look what is gone"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_index_may_not_go_back() {
-        let name = SnapshotName {
-            line: Line::new("vault", "a"),
-            time: Timestamp::from_millis(5_000),
-            index: 100,
-            encrypted: false,
-        };
-        let at = |index| refuse_backwards(&name, Some((index, Timestamp::from_millis(1_000))));
-        assert_eq!(refuse_backwards(&name, None), Ok(()));
-        assert_eq!((at(99), at(100)), (Ok(()), Ok(())));
-        let refused = at(101).unwrap_err();
-        assert!(
-            !refused.passing
-                && refused.message.contains("from 101")
-                && refused.message.contains("-acknowledge")
-        );
-    }
-
-    #[test]
-    fn a_sharp_drop_is_an_alarm() {
-        assert_eq!(size_alarm(50, 100, 0.5), None);
-        assert!(size_alarm(49, 100, 0.5).is_some());
-        assert_eq!(size_alarm(0, 100, 0.0), None);
-        assert_eq!(size_alarm(1_000, 100, 1.0), None);
-    }
 }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use snapshot::{Broken, Unreadable};
+
 /// A failure in words for an operator. Never holds a secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Trouble {
@@ -20,11 +22,6 @@ impl Trouble {
     pub(crate) fn passing(message: impl Into<String>) -> Self {
         Self { passing: true, message: message.into() }
     }
-
-    /// The same, with what was being done in front.
-    pub(crate) fn while_doing(self, what: &str) -> Self {
-        Self { message: format!("{what}: {}", self.message), ..self }
-    }
 }
 
 impl fmt::Display for Trouble {
@@ -42,8 +39,15 @@ impl From<vault::Error> for Trouble {
     }
 }
 
-impl From<s3_client::Error> for Trouble {
-    fn from(error: s3_client::Error) -> Self {
+impl From<Broken> for Trouble {
+    fn from(broken: Broken) -> Self {
+        // Asking again gives another stream.
+        Self::passing(format!("the snapshot is not whole: {broken}"))
+    }
+}
+
+impl From<Unreadable> for Trouble {
+    fn from(error: Unreadable) -> Self {
         Self::lasting(error.to_string())
     }
 }

@@ -4,19 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
-use connect::{Connector, TlsOptions};
-use http::{Request, Uri, header};
-use http_body_util::Full;
-use hyper_util::rt::TokioIo;
+use http::Method;
 use tokio::sync::mpsc;
 
 use crate::board::Board;
 
 /// Alarms that may wait to be sent.
 const WAITING_MAX: usize = 256;
-/// For a webhook to answer, and how often it is asked.
-const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+/// How often a webhook is asked.
 const TRIES_MAX: u32 = 3;
 
 /// Raises alarms.
@@ -101,48 +96,10 @@ async fn insist(url: &str, body: &str) -> Result<(), String> {
         if attempt > 0 {
             runtime::sleep(Duration::from_secs(1 << attempt)).await;
         }
-        let posted = runtime::timeout(ANSWER_WITHIN, post(url, body)).await;
-        last = posted.unwrap_or_else(|runtime::Elapsed| Err(format!("no answer within {ANSWER_WITHIN:?}")));
+        last = companion::send(Method::POST, url, "application/json", body.to_owned()).await;
         if last.is_ok() {
             break;
         }
     }
     last
-}
-
-/// Refuses what cannot be a webhook. It does not quote it.
-pub(crate) fn check_url(url: &str) -> Result<(), String> {
-    target(url).map(|_| ())
-}
-
-fn target(url: &str) -> Result<(Connector, Uri, String), String> {
-    let uri: Uri = url.parse().map_err(|_| "a webhook is no URL")?;
-    let tls = match uri.scheme_str() {
-        Some("https") => Some(TlsOptions::default()),
-        Some("http") => None,
-        _ => return Err("a webhook does not begin with https:// or http://".to_owned()),
-    };
-    let host = uri.host().ok_or("a webhook names no host")?;
-    let port = uri.port_u16().unwrap_or(if tls.is_some() { 443 } else { 80 });
-    let authority = uri.authority().map(|authority| authority.as_str().to_owned()).unwrap_or_default();
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    let connector =
-        Connector::new(bare, port, tls.as_ref(), ANSWER_WITHIN).map_err(|error| error.to_string())?;
-    Ok((connector, uri, authority))
-}
-
-async fn post(url: &str, body: &str) -> Result<(), String> {
-    let (connector, uri, host) = target(url)?;
-    let stream = connector.connect().await.map_err(|error| error.to_string())?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-        .await
-        .map_err(|error| error.to_string())?;
-    let _task = runtime::spawn(connection);
-    let request = Request::post(uri.path_and_query().map_or("/", |path| path.as_str()))
-        .header(header::HOST, host)
-        .header(header::CONTENT_TYPE, "application/json")
-        .body(Full::new(Bytes::copy_from_slice(body.as_bytes())))
-        .map_err(|_| "its URL is no legal request")?;
-    let answer = sender.send_request(request).await.map_err(|error| error.to_string())?;
-    if answer.status().is_success() { Ok(()) } else { Err(format!("it answers {}", answer.status())) }
 }

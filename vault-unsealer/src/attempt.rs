@@ -5,9 +5,8 @@
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
 
+use companion::{Share, ShareId};
 use vault::{Error, ErrorKind, SealStatus, Vault};
-
-use crate::shares::{Share, ShareId};
 
 /// What is known of earlier attempts at one node.
 #[derive(Debug, Default)]

@@ -1,9 +1,9 @@
 //! What is known of every node right now, for metrics, health and people.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use companion::Exposition;
 use runtime::Clock;
 
 use crate::seal::State;
@@ -108,108 +108,74 @@ impl Board {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Everything in the text form of Prometheus.
+    /// The page that Prometheus reads.
     pub(crate) fn metrics(&self) -> String {
         let inner = self.lock();
-        let mut text = Text(String::new());
-        text.gauges(&inner, "sealed", "1 where the node is sealed", |view| {
-            known(view).then_some(u64::from(!view.state.is_open() && view.state != State::WrongCluster))
-        });
-        text.gauges(&inner, "initialised", "1 where its cluster has keys", |view| {
-            let without = matches!(view.state, State::NotInitialised | State::MustJoin);
-            known(view).then_some(u64::from(!without))
-        });
-        text.gauges(&inner, "leader", "1 for the active node", |view| {
-            Some((view.state == State::Active).into())
-        });
-        text.gauges(&inner, "reachable", "1 where the last look was answered", |view| {
-            Some(known(view).into())
-        });
-        text.gauges(&inner, "shares_given", "shares in the attempt under way", |view| {
-            Some(view.shares_given.into())
-        });
-        text.gauges(&inner, "shares_needed", "shares that open it", |view| Some(view.shares_needed.into()));
-        text.gauges(&inner, "brake", "1 where the brake holds: a person has to look", |view| {
-            Some(view.brake.into())
-        });
-        text.gauges(&inner, "last_check_timestamp_seconds", "when it was looked at", |view| {
-            Some(view.checked_ms / 1000)
-        });
-        text.head("node_state", "gauge", "1 for the state that the node is in");
+        let mut page = Exposition::new("vault_unsealer_");
+        for (name, help, value) in GAUGES {
+            page.head(name, "gauge", help);
+            for (key, view) in &inner.nodes {
+                if let Some(value) = value(view) {
+                    page.line(name, &labels(key), value);
+                }
+            }
+        }
+        page.head("node_state", "gauge", "1 for the state that the node is in");
         for (key, view) in &inner.nodes {
             for state in State::ALL {
-                text.line(
+                let [cluster, node] = labels(key);
+                page.line(
                     "node_state",
-                    key,
-                    &format!(",state=\"{}\"", state.word()),
-                    (view.state == state).into(),
+                    &[cluster, node, ("state", state.word())],
+                    u8::from(view.state == state),
                 );
             }
         }
-        text.head("node_unseals_total", "counter", "unseals that this process took part in");
+        page.head("node_unseals_total", "counter", "unseals that this process took part in");
         for (key, view) in &inner.nodes {
-            text.line("node_unseals_total", key, "", view.unseals);
+            page.line("node_unseals_total", &labels(key), view.unseals);
         }
-        text.head("node_failures_total", "counter", "what failed at a node, by cause");
+        page.head("node_failures_total", "counter", "what failed at a node, by cause");
         for (key, view) in &inner.nodes {
+            let [cluster, node] = labels(key);
             for (cause, count) in &view.failures {
-                text.line("node_failures_total", key, &format!(",cause=\"{cause}\""), *count);
+                page.line("node_failures_total", &[cluster, node, ("cause", cause)], count);
             }
         }
-        text.head(
-            "key_source_failures_total",
-            "counter",
-            "key sources that gave no share when they were asked",
-        );
+        let name = "key_source_failures_total";
+        page.head(name, "counter", "key sources that gave no share when they were asked");
         for (cluster, count) in &inner.source_failures {
-            let _ = writeln!(
-                text.0,
-                "{PREFIX}key_source_failures_total{{cluster=\"{}\"}} {count}",
-                escape(cluster)
-            );
+            page.line(name, &[("cluster", cluster)], count);
         }
-        let totals = [
-            ("held", "gauge", "1 while the hold file is there", u64::from(inner.held)),
-            ("alarms_total", "counter", "alarms raised", inner.alarms),
-            ("alarms_lost_total", "counter", "alarms that no webhook took", inner.alarms_lost),
-        ];
-        for (name, kind, help, value) in totals {
-            text.head(name, kind, help);
-            let _ = writeln!(text.0, "{PREFIX}{name} {value}");
-        }
-        text.0
+        page.single("held", "gauge", "1 while the hold file is there", u8::from(inner.held));
+        page.single("alarms_total", "counter", "alarms raised", inner.alarms);
+        page.single("alarms_lost_total", "counter", "alarms that no webhook took", inner.alarms_lost);
+        page.finish()
     }
 }
 
-const PREFIX: &str = "vault_unsealer_";
+/// What a node is asked for, its meaning, and its value where it has one.
+type Gauge = (&'static str, &'static str, fn(&View) -> Option<u64>);
+
+const GAUGES: [Gauge; 8] = [
+    ("node_sealed", "1 where the node is sealed", |view| {
+        known(view).then_some(u64::from(!view.state.is_open() && view.state != State::WrongCluster))
+    }),
+    ("node_initialised", "1 where its cluster has keys", |view| {
+        known(view).then_some(u64::from(!matches!(view.state, State::NotInitialised | State::MustJoin)))
+    }),
+    ("node_leader", "1 for the active node", |view| Some((view.state == State::Active).into())),
+    ("node_reachable", "1 where the last look was answered", |view| Some(known(view).into())),
+    ("node_shares_given", "shares in the attempt under way", |view| Some(view.shares_given.into())),
+    ("node_shares_needed", "shares that open it", |view| Some(view.shares_needed.into())),
+    ("node_brake", "1 where the brake holds: a person has to look", |view| Some(view.brake.into())),
+    ("node_last_check_timestamp_seconds", "when it was looked at", |view| Some(view.checked_ms / 1000)),
+];
 
 fn known(view: &View) -> bool {
     !matches!(view.state, State::Unknown | State::Unreachable)
 }
 
-struct Text(String);
-
-impl Text {
-    fn head(&mut self, name: &str, kind: &str, help: &str) {
-        let _ = writeln!(self.0, "# HELP {PREFIX}{name} {help}\n# TYPE {PREFIX}{name} {kind}");
-    }
-
-    fn line(&mut self, name: &str, (cluster, node): &Key, labels: &str, value: u64) {
-        let (cluster, node) = (escape(cluster), escape(node));
-        let _ = writeln!(self.0, "{PREFIX}{name}{{cluster=\"{cluster}\",node=\"{node}\"{labels}}} {value}");
-    }
-
-    fn gauges(&mut self, inner: &Inner, name: &str, help: &str, value: impl Fn(&View) -> Option<u64>) {
-        let name = format!("node_{name}");
-        self.head(&name, "gauge", help);
-        for (key, view) in &inner.nodes {
-            if let Some(value) = value(view) {
-                self.line(&name, key, "", value);
-            }
-        }
-    }
-}
-
-fn escape(text: &str) -> String {
-    text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+fn labels((cluster, node): &Key) -> [(&'static str, &str); 2] {
+    [("cluster", cluster), ("node", node)]
 }

@@ -2,9 +2,10 @@
 
 use std::fmt::Write as _;
 
+use companion::fetch;
+
 use crate::config::{Cluster, Config};
 use crate::seal::judge;
-use crate::sources::fetch;
 use crate::watch::find;
 
 /// Says what it finds, and whether all is well.

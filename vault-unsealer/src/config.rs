@@ -5,10 +5,9 @@ mod clusters;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ::config::yaml::{self, Problems, Section, scalar};
-use vault::{Secret, VaultOptions};
-
-use crate::sources::{Source, check_readers};
+use ::config::yaml::{Problems, Section};
+use companion::{Source, check_readers, settings};
+use vault::VaultOptions;
 
 /// Everything that is configured. It holds no share.
 #[derive(Debug)]
@@ -68,51 +67,12 @@ pub(crate) struct Overrides {
 /// Reads a configuration. Its problems come all at once, each with its line.
 pub(crate) fn load(file: &Path, overrides: Overrides) -> Result<Config, Vec<String>> {
     let problems = Problems::default();
-    let root = read(file).map_err(|why| vec![why])?;
+    let root = settings::document(file).map_err(|why| vec![why])?;
     let config = Section::new(&root, "", &problems).map(|top| top_level(&top, file, overrides));
     let found = problems.into_inner();
     match config {
         Some(config) if found.is_empty() => Ok(config),
         _ => Err(found),
-    }
-}
-
-/// Reads the shares of a configuration again: they are not kept.
-pub(crate) fn inline_shares(file: &Path, place: &str) -> Result<Vec<Secret>, String> {
-    let mut node = read(file)?;
-    for step in place.split(['.', '[']) {
-        let next = match &node.kind {
-            yaml::Kind::Map(entries) => {
-                entries.iter().find(|entry| entry.key == step).map(|entry| entry.value.clone())
-            }
-            yaml::Kind::List(items) => {
-                step.trim_end_matches(']').parse::<usize>().ok().and_then(|i| items.get(i).cloned())
-            }
-            yaml::Kind::Scalar { .. } => None,
-        };
-        node = next.ok_or("it is gone from the configuration since the start; SIGHUP reads it anew")?;
-    }
-    match &node.kind {
-        yaml::Kind::List(items) => {
-            Ok(items.iter().filter_map(|item| scalar(item)).map(Secret::from).collect())
-        }
-        _ => Err("it is no list any more".to_owned()),
-    }
-}
-
-fn read(file: &Path) -> Result<std::rc::Rc<yaml::Node>, String> {
-    let mut text = std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
-    // JSON may be indented by tabs, YAML may not.
-    if text.trim_start().starts_with('{') {
-        text = text.replace('\t', " ");
-    }
-    let mut flaws = Vec::new();
-    let line = |flaw: &yaml::Flaw| format!("line {}: {}", flaw.position.line, flaw.message);
-    let root = yaml::parse(&text, &mut flaws).map_err(|flaw| line(&flaw))?;
-    match (root, flaws.first()) {
-        (_, Some(flaw)) => Err(line(flaw)),
-        (Some(root), None) => Ok(root),
-        (None, None) => Err(format!("{} is empty", file.display())),
     }
 }
 
@@ -132,8 +92,8 @@ fn top_level(top: &Section<'_>, file: &Path, overrides: Overrides) -> Config {
     if let Some(alarms) = top.section("alarms") {
         config.webhooks = alarms.texts("webhooks").unwrap_or_default();
         for url in &config.webhooks {
-            if let Err(why) = crate::alarms::check_url(url) {
-                alarms.refuse("webhooks", why);
+            if let Err(why) = companion::check_url(url) {
+                alarms.refuse("webhooks", format!("a webhook cannot be used: {why}"));
             }
         }
         config.alarm_batch = alarms.duration("batch", config.alarm_batch);

@@ -1,7 +1,7 @@
 //! Unseals the nodes of Vault and OpenBao clusters, with shares that it fetches when it needs them.
 //!
-//! Read `run` below, then `node.rs` (one node), `attempt.rs` (which shares are sent) and `sources.rs` (where
-//! they come from). The process serves nobody but `/metrics` and `/health`.
+//! Read `run` below, then `node.rs` (one node), `attempt.rs` (which shares are sent) and, in
+//! `crates/companion`, `sources.rs` (where they come from). The process serves nobody but `/metrics` and `/health`.
 
 mod alarms;
 mod attempt;
@@ -10,28 +10,28 @@ mod brake;
 mod check;
 mod cli;
 mod config;
-mod harden;
 mod node;
 mod pace;
 mod seal;
-mod shares;
-mod sources;
 mod watch;
-mod web;
 
 use std::io::IsTerminal as _;
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use companion::Page;
 use runtime::{Clock, Task};
-use tokio::signal::unix::{Signal, SignalKind, signal};
-use tracing_subscriber::EnvFilter;
+use tokio::signal::unix::{SignalKind, signal};
 
 use alarms::Alarms;
 use board::Board;
 use cli::{Arguments, Command};
 use config::{Config, Overrides};
+
+/// How long the end waits for webhooks to take the last alarms.
+const LAST_WORDS: Duration = Duration::from_secs(15);
 
 /// Wipes everything that is freed: shares pass through buffers of libraries too.
 #[global_allocator]
@@ -64,7 +64,7 @@ fn start(arguments: &Arguments) -> ExitCode {
         }
     };
     // Before the first share is fetched, and before there is a second thread.
-    let undone = harden::harden(config.lock_memory);
+    let undone = companion::harden(config.lock_memory);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.expect("the operating system grants an event queue at the start");
     if arguments.command == Command::Check {
@@ -72,7 +72,8 @@ fn start(arguments: &Arguments) -> ExitCode {
         print!("{report}");
         return if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     }
-    start_logging(&config);
+    let is_terminal = std::io::stdout().is_terminal();
+    companion::start_logs(config.log_level, config.log_json, is_terminal, std::io::stdout);
     undone.iter().chain(&config.warnings).for_each(|warning| tracing::warn!("{warning}"));
     let once = arguments.command == Command::Once;
     runtime.block_on(async { if once { unseal_once(config).await } else { run(config, arguments).await } })
@@ -88,39 +89,39 @@ async fn run(config: Config, arguments: &Arguments) -> ExitCode {
         return ExitCode::FAILURE;
     };
     let listen = config.listen;
-    let _web = match serve(listen, &board).await {
-        Ok(web) => web,
+    let _pages = match serve(listen, &board).await {
+        Ok(pages) => pages,
         Err(why) => {
             eprintln!("error: {why}");
             return ExitCode::FAILURE;
         }
     };
-    let mut _tasks = watch(config, &board);
+    let mut watching = watch(config, &board);
     loop {
         tokio::select! {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
-            Some(()) = next(&mut reload) => match load(arguments) {
+            _ = reload.recv() => match load(arguments) {
                 Ok(config) => {
                     if config.listen != listen {
                         tracing::warn!("listen changes with a restart only");
                     }
-                    // The old ones end first: two must not unseal the same node.
-                    drop(std::mem::take(&mut _tasks));
+                    // The old ones end first: two must not unseal the same node. What they raised is still told.
+                    drop(watching.clusters);
+                    watching.deliver.detach();
                     board.clear();
                     tracing::info!("the configuration was read anew; brakes are released");
-                    _tasks = watch(config, &board);
+                    watching = watch(config, &board);
                 }
                 Err(problems) => tracing::error!("the old configuration stays: {}", problems.join("; ")),
             },
         }
     }
     tracing::info!("ending");
+    drop(watching.clusters);
+    // Whoever does not take an alarm now is not waited for much longer.
+    let _ = runtime::timeout(LAST_WORDS, watching.deliver).await;
     ExitCode::SUCCESS
-}
-
-async fn next(signal: &mut Signal) -> Option<()> {
-    signal.recv().await
 }
 
 /// Unseals what is sealed now.
@@ -139,40 +140,37 @@ async fn unseal_once(mut config: Config) -> ExitCode {
     if open.into_iter().all(|open| open) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// A task for each cluster, and one for the alarms.
-fn watch(mut config: Config, board: &Arc<Board>) -> Vec<Task<()>> {
-    let webhooks = std::mem::take(&mut config.webhooks);
-    let (alarms, deliver) = Alarms::new(Arc::clone(board), webhooks, config.alarm_batch);
-    let mut tasks = vec![runtime::spawn(deliver)];
-    for cluster in std::mem::take(&mut config.clusters) {
-        let shared = watch::shared(&config, cluster, board, &alarms);
-        tasks.push(runtime::spawn(watch::cluster(shared)));
-    }
-    tasks
+/// What runs until the end, or until the configuration is read anew.
+struct Watching {
+    clusters: Vec<Task<()>>,
+    /// Ends by itself, once nobody can raise an alarm any more and all are told.
+    deliver: Task<()>,
 }
 
-async fn serve(listen: Option<std::net::SocketAddr>, board: &Arc<Board>) -> Result<Option<Task<()>>, String> {
+/// A task for each cluster, and one for the alarms.
+fn watch(mut config: Config, board: &Arc<Board>) -> Watching {
+    let webhooks = std::mem::take(&mut config.webhooks);
+    let (alarms, deliver) = Alarms::new(Arc::clone(board), webhooks, config.alarm_batch);
+    let clusters = std::mem::take(&mut config.clusters).into_iter().map(|cluster| {
+        let shared = watch::shared(&config, cluster, board, &alarms);
+        runtime::spawn(watch::cluster(shared))
+    });
+    Watching { clusters: clusters.collect(), deliver: runtime::spawn(deliver) }
+}
+
+async fn serve(listen: Option<SocketAddr>, board: &Arc<Board>) -> Result<Option<Task<()>>, String> {
     let Some(address) = listen else { return Ok(None) };
-    let listener =
-        tokio::net::TcpListener::bind(address).await.map_err(|error| format!("listen {address}: {error}"))?;
-    let address = listener.local_addr().map_err(|error| error.to_string())?;
-    tracing::info!(addr = %address, "listening");
-    Ok(Some(runtime::spawn(web::serve(listener, Arc::clone(board)))))
+    let board = Arc::clone(board);
+    let answer = move |path: &str| match path {
+        "/metrics" => Some(Page::metrics(board.metrics())),
+        "/health" => Some(Page::status(200, "ok")),
+        "/health/ready" if board.is_ready() => Some(Page::status(200, "ready")),
+        "/health/ready" => Some(Page::status(503, "not ready")),
+        _ => None,
+    };
+    companion::listen(address, answer).await.map(Some)
 }
 
 fn load(arguments: &Arguments) -> Result<Config, Vec<String>> {
     config::load(&arguments.file, Overrides { allow_readable_files: arguments.allow_readable_files })
-}
-
-fn start_logging(config: &Config) {
-    let level = config.log_level;
-    let filter = EnvFilter::new(format!("{level},hyper=error,hyper_util=error,rustls=error,mio=error"));
-    let is_terminal = std::io::stdout().is_terminal();
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stdout);
-    // The only error is that logging was started before.
-    let _ = if config.log_json.unwrap_or(!is_terminal) {
-        builder.json().flatten_event(true).with_current_span(false).with_span_list(false).try_init()
-    } else {
-        builder.with_target(false).with_ansi(is_terminal).try_init()
-    };
 }

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use companion::fetch;
 use runtime::{Chance, Instant};
 use vault::{Error, ErrorKind, SealStatus, Vault};
 
@@ -17,7 +18,6 @@ use crate::brake::Brake;
 use crate::config::Cluster;
 use crate::pace::pause;
 use crate::seal::{State, judge};
-use crate::sources::fetch;
 
 /// So many failures in a row are an alarm.
 const FAILURES_TO_ALARM: u32 = 3;

@@ -9,6 +9,7 @@ mod built;
 mod config;
 mod document;
 mod expand;
+mod flags;
 mod keys;
 mod net;
 mod reader;
@@ -25,6 +26,7 @@ mod units;
 
 pub use built::{Feature, NotBuilt};
 pub use config::{Config, Lines, Loaded};
+pub use flags::with_double_dashes;
 pub use keys::{KeyRow, all_keys, to_markdown};
 pub use net::{HostPort, HttpUrl, Network};
 pub use report::{Problem, Problems};

@@ -68,12 +68,17 @@ impl Hashers {
         Hashing { body, hashers: self.clone() }
     }
 
-    /// A body has something to do. A second thread begins where the first has its hands full.
-    fn is_due(&self, body: &Arc<Body>) {
+    /// A body has something to do.
+    fn is_due(&self, body: Arc<Body>) {
         let mut turns = lock(&self.0.turns);
-        turns.due.push_back(Arc::clone(body));
-        let busy = turns.threads > 0 && turns.due.len() < LANES;
-        if busy || turns.threads >= self.0.threads_max {
+        turns.due.push_back(body);
+        self.call_thread(turns);
+    }
+
+    /// Begins with one more thread where there is none, and where those that there are leave a whole turn waiting.
+    fn call_thread(&self, mut turns: MutexGuard<'_, Turns>) {
+        let enough = turns.threads > 0 && turns.due.len() < LANES;
+        if enough || turns.threads >= self.0.threads_max {
             return;
         }
         turns.threads += 1;
@@ -89,7 +94,7 @@ impl Hashers {
             while digest_what_all_have(&mut turn) {}
             for taken in turn {
                 if let Some(body) = taken.give_back() {
-                    lock(&self.0.turns).due.push_back(body);
+                    self.is_due(body);
                 }
             }
         }
@@ -103,7 +108,9 @@ impl Hashers {
             return None;
         }
         let count = turns.due.len().min(LANES);
-        Some(turns.due.drain(..count).collect())
+        let bodies = turns.due.drain(..count).collect();
+        self.call_thread(turns);
+        Some(bodies)
     }
 }
 
@@ -127,7 +134,7 @@ impl Hashing {
         change(&mut state);
         if !std::mem::replace(&mut state.in_turn, true) {
             drop(state);
-            self.hashers.is_due(&self.body);
+            self.hashers.is_due(Arc::clone(&self.body));
         }
     }
 }
@@ -261,5 +268,27 @@ mod tests {
         assert_eq!((taken.chunks.len(), lock(&body.state).waiting.len()), (2, 1));
         drop(hashing);
         assert!(lock(&body.state).waiting.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_thread_that_leaves_a_whole_turn_waiting_calls_another() {
+        let hashers = Hashers(Arc::new(Shared { turns: Mutex::default(), threads_max: 2 }));
+        // Both threads have their hands full while eight bodies come.
+        lock(&hashers.0.turns).threads = 2;
+        let mut bodies = Vec::new();
+        for seed in 0_u8..8 {
+            let hashing = hashers.begin();
+            hashing.update(&content(seed, 1000)).await;
+            bodies.push(runtime::spawn(hashing.finish()));
+        }
+        tokio::task::yield_now().await;
+        // One of them ended, the other takes its next turn, and no further body comes.
+        lock(&hashers.0.turns).threads = 1;
+        let taken = hashers.next().unwrap();
+        assert_eq!(taken.len(), LANES);
+        for (seed, digest) in (0_u8..).zip(bodies).skip(LANES) {
+            let digest = runtime::timeout(std::time::Duration::from_secs(60), digest).await;
+            assert_eq!(digest.unwrap().unwrap(), Some(md5_of(&content(seed, 1000)).0));
+        }
     }
 }

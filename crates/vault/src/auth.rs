@@ -200,6 +200,16 @@ impl Vault {
         self.authenticate(call).await
     }
 
+    /// Ends a token, by itself.
+    ///
+    /// # Errors
+    /// Where the node refuses it or does not answer.
+    pub async fn revoke_token(&self, token: &Secret) -> Result<(), Error> {
+        let body = serde_json::json!({});
+        let call = Call::post("end of the token", "auth/token/revoke-self", &body).with_token(token);
+        self.succeed(call).await.map(drop)
+    }
+
     async fn adopt(&self, token: Secret) -> Result<Auth, Error> {
         let info = match self.token_info(&token).await {
             Ok(info) => info,

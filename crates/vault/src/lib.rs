@@ -20,6 +20,7 @@ mod link;
 mod logical;
 mod options;
 mod raft;
+mod root;
 mod secret;
 mod session;
 mod sys;

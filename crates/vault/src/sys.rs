@@ -5,7 +5,7 @@ use serde_json::json;
 
 use crate::call::Call;
 use crate::client::Vault;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::secret::Secret;
 
 /// What a node says of itself. A sealed one names no cluster.
@@ -147,6 +147,25 @@ impl Vault {
     /// [`crate::ErrorKind::Sealed`], or where there is no such answer.
     pub async fn leader(&self) -> Result<Leader, Error> {
         self.succeed_with(Call::get("leader", "sys/leader")).await
+    }
+
+    /// The node that leads, as this one knows it and as it says itself: a client of it, and the id of its cluster.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Standby`] where nobody leads at the moment, and those of asking both.
+    pub async fn find_leader(&self) -> Result<(Self, String), Error> {
+        let said = self.leader().await?;
+        let nobody = |node: &Self, why: &str| node.error(ErrorKind::Standby { leader: None }, "leader", why);
+        let leader = match said.leader_address.as_str() {
+            "" if said.ha_enabled && !said.is_self => return Err(nobody(self, "it knows no leader")),
+            "" => self.clone(),
+            address => self.at(address)?,
+        };
+        let health = leader.health().await?;
+        match health.cluster_id {
+            Some(cluster_id) if !health.sealed && !health.standby => Ok((leader, cluster_id)),
+            _ => Err(nobody(&leader, "it was said to lead, and does not")),
+        }
     }
 
     /// Initialises a new cluster and gives its shares and root token, which nobody can ask for again. The

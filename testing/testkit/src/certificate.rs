@@ -2,13 +2,20 @@
 
 use std::path::Path;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+    KeyUsagePurpose,
+};
 use rustls::pki_types::CertificateDer;
 
 /// The authority's certificate, for clients.
 pub(crate) const CA_FILE: &str = "ca.pem";
 /// The server's certificate.
 pub(crate) const CERTIFICATE_FILE: &str = "server.pem";
+/// The certificate of somebody who logs in by it.
+pub(crate) const CLIENT_FILE: &str = "client.pem";
+/// Its key.
+pub(crate) const CLIENT_KEY_FILE: &str = "client-key.pem";
 /// The server's key.
 pub(crate) const KEY_FILE: &str = "server-key.pem";
 
@@ -20,7 +27,7 @@ pub(crate) struct Authority {
 }
 
 impl Authority {
-    /// Makes an authority and a certificate for 127.0.0.1 and localhost, and writes both into a folder.
+    /// Makes an authority, a certificate for 127.0.0.1 and localhost, and one for a client; writes all into a folder.
     pub(crate) fn new(folder: &Path) -> Self {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, "s3-orchestrator test authority");
@@ -38,7 +45,15 @@ impl Authority {
         let key = KeyPair::generate().expect("a key can be made");
         let certificate = params.signed_by(&key, &authority).expect("the authority can sign");
 
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, "a client");
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        let client_key = KeyPair::generate().expect("a key can be made");
+        let client = params.signed_by(&client_key, &authority).expect("the authority can sign");
+
         let files = [
+            (CLIENT_FILE, client.pem()),
+            (CLIENT_KEY_FILE, client_key.serialize_pem()),
             (CA_FILE, authority.pem()),
             (CERTIFICATE_FILE, certificate.pem()),
             (KEY_FILE, key.serialize_pem()),

@@ -15,8 +15,9 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("connect", &["runtime"]),
     ("s3-client", &["types", "runtime", "connect"]),
     ("vault", &["runtime", "connect"]),
-    // They hold what opens a vault, so they share nothing with what serves strangers.
-    ("vault-unsealer", &["runtime", "connect", "vault", "config"]),
+    // It and its users hold what opens a vault, so they share nothing with what serves strangers.
+    ("companion", &["runtime", "connect", "vault", "config"]),
+    ("vault-unsealer", &["runtime", "connect", "vault", "config", "companion"]),
     ("backend", &["types", "runtime", "format", "s3-client"]),
     ("catalog", &["types", "runtime"]),
     ("md5-lanes", &[]),
@@ -26,7 +27,14 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("admin", &["types", "runtime", "catalog", "engine"]),
     ("config", &["types"]),
     ("age", &[]),
-    ("vault-snapshot", &["types", "runtime", "connect", "s3-client", "vault", "config", "age"]),
+    // It speaks to no server: bytes, names and moments come in as values.
+    ("snapshot", &["types", "runtime", "config", "age"]),
+    // It never opens what it stores.
+    ("destination", &["types", "runtime", "s3-client", "config", "snapshot"]),
+    (
+        "vault-snapshot",
+        &["types", "runtime", "vault", "config", "age", "snapshot", "destination", "companion"],
+    ),
     (
         "s3-orchestrator",
         &[

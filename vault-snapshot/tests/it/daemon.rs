@@ -52,6 +52,16 @@ async fn it_runs_by_its_schedule_and_ends_in_good_order() {
     }
     assert!(fetch(port, "/health").await.unwrap().starts_with("HTTP/1.1 200"));
     let pid = child.id().unwrap();
+    let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+    let cores = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+    assert_eq!(
+        cores.split_whitespace().skip(4).take(2).collect::<Vec<_>>(),
+        ["0", "0"],
+        "it may dump its core"
+    );
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let locked = status.lines().find_map(|line| line.strip_prefix("VmLck:")).unwrap();
+    let locked_kib: u64 = locked.trim().trim_end_matches(" kB").parse().unwrap();
     let arguments = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap();
 
     let signalled =
@@ -66,7 +76,52 @@ async fn it_runs_by_its_schedule_and_ends_in_good_order() {
     for (place, text) in [("the metrics", &metrics), ("the command line", &arguments), ("the log", &log)] {
         assert_free_of(&secrets, place, text);
     }
+    let is_locked = !log.contains("memory is not locked");
+    assert!(is_locked || log.contains("CAP_IPC_LOCK"), "{log}");
+    assert_eq!(is_locked, locked_kib > 0, "{log}");
     assert!(snapshots(&disk).len() <= 3, "nothing was thinned out");
     let half_done = files(&disk).into_iter().find(|path| path.to_string_lossy().contains(".partial"));
     assert_eq!(half_done, None);
+}
+
+async fn until(what: &str, is_so: impl Fn() -> bool) {
+    let deadline = instant_now() + WITHIN;
+    while !is_so() {
+        assert!(instant_now() < deadline, "{what}");
+        runtime::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// SIGHUP reads the configuration anew: the next run goes by it. One that cannot be used changes nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signal_makes_it_read_its_configuration_anew() {
+    let (world, home) = (shared().await, folder());
+    let [one, two] = ["one", "two"].map(|name| home.path().join(name));
+    let config = |disk: &std::path::Path, schedule: &str| {
+        world.config(0, &format!("destinations:\n{}schedule: {{{schedule}}}\n", directory("disk", disk)))
+    };
+    let log = std::fs::File::create(home.path().join("log")).unwrap();
+    let mut daemon = command(
+        home.path(),
+        &config(&one, "interval: 24h"),
+        &["daemon"],
+        &[("JWT", &world.jwt("vault-backup"))],
+    );
+    let mut child = daemon.stderr(log).spawn().unwrap();
+    let pid = child.id().unwrap().to_string();
+    let hang_up = |text: &str| {
+        std::fs::write(home.path().join("config.yaml"), text).unwrap();
+        assert!(std::process::Command::new("kill").args(["-s", "HUP", &pid]).status().unwrap().success());
+    };
+    let logged = |text: &str| std::fs::read_to_string(home.path().join("log")).unwrap().contains(text);
+    until("it takes the first at once", || snapshots(&one).len() == 1).await;
+    hang_up("destinations: []\n");
+    until("a bad one is refused", || logged("the old configuration stays")).await;
+    hang_up(&config(&two, ""));
+    until("one without a schedule is refused", || logged("there is no schedule")).await;
+    hang_up(&config(&two, "interval: 1s"));
+    until("the new one is followed", || !snapshots(&two).is_empty()).await;
+    assert_eq!(snapshots(&one).len(), 1);
+    assert!(std::process::Command::new("kill").args(["-s", "TERM", &pid]).status().unwrap().success());
+    assert!(runtime::timeout(WITHIN, child.wait()).await.expect("it ends").unwrap().success());
 }

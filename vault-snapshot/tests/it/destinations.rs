@@ -1,9 +1,12 @@
 //! Several destinations at once, and what becomes of them.
 
+use std::sync::atomic::Ordering;
+
 use s3_client::{ClientOptions, S3Client};
 use testkit::{RawServer, shared_seaweed};
 
-use crate::world::{directory, files, folder, run, shared, snapshots};
+use crate::gate::{Gate, Obstacle};
+use crate::world::{command, directory, files, folder, run, shared, snapshots};
 
 /// A destination in a bucket, as YAML.
 pub(crate) fn bucket(name: &str, options: &ClientOptions, endpoint: &str) -> String {
@@ -59,6 +62,84 @@ async fn one_that_fails_does_not_stop_the_others() {
     let listed = run(home.path(), &config, &["list"], &[], "").await.with_code(0);
     assert_eq!(listed.out.matches(".snap ").count(), 4, "{listed:?}");
     run(home.path(), &config, &["verify", "-all"], &[], "").await.with_code(0);
+}
+
+/// A bucket that takes no byte any more is let go after `checks.stall`; the disk gets the snapshot all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_stands_still_is_let_go() {
+    let (world, home) = (shared().await, folder());
+    let (disk, options) = (home.path().join("disk"), shared_seaweed().await.new_bucket().await);
+    let gate = gate_before(&options, usize::MAX).await;
+    let slow = bucket("slow", &options, &format!("http://{}", gate.address));
+    let more = format!("destinations:\n{}{slow}checks: {{stall: 1s}}\n", directory("disk", &disk));
+    let ran = world.run(home.path(), &world.config(0, &more), &["run"]).await.with_code(3);
+    assert!(ran.err.contains("error: slow:") && gate.held.load(Ordering::SeqCst) > 0, "{ran:?}");
+    assert_eq!(snapshots(&disk).len(), 1);
+    assert_eq!(keys(&options).await, Vec::<String>::new());
+}
+
+/// A store that gives back something else than it was given has no snapshot: nothing points to it, and it is removed.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_read_back_has_to_be_what_was_stored() {
+    let (world, home) = (shared().await, folder());
+    let (disk, options) = (home.path().join("disk"), shared_seaweed().await.new_bucket().await);
+    let target = options.endpoint.rsplit(':').next().unwrap().parse().unwrap();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let gate = Gate::start(listener, target, Obstacle::FlipAnswers(9_000), 1).await;
+    let liar = bucket("liar", &options, &format!("http://{}", gate.address));
+    let more = format!("destinations:\n{}{liar}", directory("disk", &disk));
+    let ran = world.run(home.path(), &world.config(0, &more), &["run"]).await.with_code(3);
+    assert!(ran.err.contains("error: liar: what was read back is not what was stored"), "{ran:?}");
+    assert_eq!((snapshots(&disk).len(), keys(&options).await.len()), (1, 0));
+}
+
+/// Lets requests to a bucket pass, but no body of a part.
+async fn gate_before(options: &ClientOptions, times: usize) -> Gate {
+    let target = options.endpoint.rsplit(':').next().unwrap().parse().unwrap();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    Gate::start(listener, target, Obstacle::HoldRequests(6_000), times).await
+}
+
+/// A run that is killed leaves an upload half done; once nobody can be at it any more, it is removed. What is not
+/// ours, or too young, stays.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_killed_run_left_is_swept() {
+    let (world, home) = (shared().await, folder());
+    let (disk, options) = (home.path().join("disk"), shared_seaweed().await.new_bucket().await);
+    let gate = gate_before(&options, usize::MAX).await;
+    let config = |endpoint: &str, more: &str| {
+        world.config(
+            0,
+            &format!("destinations:\n{}{}{more}", directory("disk", &disk), bucket("s3", &options, endpoint)),
+        )
+    };
+    let (held, jwt) = (config(&format!("http://{}", gate.address), ""), world.jwt("vault-backup"));
+    let mut child = command(home.path(), &held, &["run"], &[("JWT", &jwt)]).spawn().unwrap();
+    let deadline = runtime::instant_now() + std::time::Duration::from_secs(90);
+    while gate.held.load(Ordering::SeqCst) == 0 {
+        assert!(runtime::instant_now() < deadline, "nothing came to the bucket");
+        runtime::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    child.kill().await.unwrap();
+    drop(gate);
+    let client = S3Client::new(options.clone()).unwrap();
+    let open = async || client.list_multipart_uploads("").await.unwrap().len();
+    assert_eq!(open().await, 1, "the killed run left nothing to be swept");
+    let foreign = client.create_multipart_upload("vault/other-0123").await.unwrap();
+    let [ours, others] = [".vault-0123abcd-20200101T000000Z-1.snap.partial", ".other.partial"];
+    for name in [ours, others] {
+        std::fs::write(disk.join(name), "half").unwrap();
+    }
+
+    run(home.path(), &config(&options.endpoint, ""), &["prune"], &[], "").await.with_code(0);
+    assert!(disk.join(ours).exists() && open().await == 2, "somebody may still be at it");
+    let soon = config(&options.endpoint, "checks: {leftovers_after: 1s}\n");
+    while disk.join(ours).exists() || open().await > 1 {
+        assert!(runtime::instant_now() < deadline, "it is not swept");
+        run(home.path(), &soon, &["prune"], &[], "").await.with_code(0);
+    }
+    assert!(disk.join(others).exists(), "somebody else's file was removed");
+    assert_eq!(client.list_multipart_uploads("").await.unwrap()[0].upload, foreign);
 }
 
 /// A disk that is full leaves nothing behind, and stops nobody.

@@ -1,4 +1,4 @@
-//! A forwarder of TCP connections that stands in the way: it cuts them, or holds them for a while.
+//! A forwarder of TCP connections that stands in the way: it cuts them, holds them for a while, or changes a byte.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,6 +13,8 @@ use tokio::sync::watch;
 pub(crate) enum Obstacle {
     /// Cuts a connection on which the server has answered so many bytes.
     CutAnswers(u64),
+    /// Changes a byte of what the server answers after so many.
+    FlipAnswers(u64),
     /// Lets no further byte of a request pass after so many, until [`Gate::release`].
     HoldRequests(u64),
 }
@@ -64,6 +66,12 @@ impl Gate {
                             {
                                 held.store(passed, Ordering::SeqCst);
                                 break;
+                            }
+                            if matches!(obstacle, Obstacle::FlipAnswers(after) if passed > after)
+                                && take(&left)
+                            {
+                                held.store(passed, Ordering::SeqCst);
+                                buffer[length - 1] ^= 1;
                             }
                             if to_client.write_all(&buffer[..length]).await.is_err() {
                                 break;

@@ -6,6 +6,7 @@ mod bad_days;
 mod daemon;
 mod destinations;
 mod gate;
+mod logins;
 mod restore;
 mod runs;
 mod world;

@@ -39,8 +39,11 @@ async fn the_brake_holds_until_a_person_comes() {
     assert_eq!(unsealer.metric("node_unseals_total", &[]).await, 2);
     let status = cluster.client(0).seal_status().await.unwrap();
     assert_eq!((status.sealed, status.progress), (true, 0));
+    let file = unsealer.process.folder().join("config.yaml");
+    std::fs::write(file, text.replace("name: test", "name: renamed")).unwrap();
     unsealer.process.signal("HUP");
     cluster.wait_for(0, |health| !health.sealed).await;
+    unsealer.until("node_unseals_total", &["cluster=\"renamed\""], |unseals| unseals == 1).await;
     unsealer.end().await;
 }
 

@@ -45,6 +45,7 @@ async fn a_cluster_is_unsealed_whatever_happens_to_its_nodes() {
     cluster.leader().await;
 
     unsealer.until("node_leader", &[], |value| value == 1).await;
+    unsealer.until("node_initialised", &[], |value| value == 3).await;
     assert_eq!(unsealer.metric("node_reachable", &[&dead.endpoint]).await, 0);
     assert!(unsealer.metric("node_failures_total", &[&dead.endpoint, "no_answer"]).await > 0);
     unsealer.until_logged("ALARM").await;

@@ -118,3 +118,91 @@ async fn check_looks_and_once_unseals() {
     let report = String::from_utf8(run(folder.path(), &["check"], &cluster.shares).await.stdout).unwrap();
     assert!(report.contains("2 shares alone do not open"), "{report}");
 }
+
+/// Shares in whatever form people keep them, from all places that need no server.
+#[tokio::test]
+async fn shares_are_found_in_every_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let [port] = testkit::free_ports();
+    let share = |n: u8| base64::Engine::encode(&base64::engine::general_purpose::STANDARD, [n; 33]);
+    let hex = |n: u8| format!("{n:02x}").repeat(33);
+    let write = |name: &str, text: String| write_config(folder.path(), name, &text);
+    let file = write("share.hex", format!("{}\n", hex(1)));
+    let variable = write("variable", format!("{{\"key_1\": {:?}, \"key_2\": {:?}}}", share(1), share(2)));
+    write("credential", share(3));
+    let text = format!(
+        "clusters:\n  - nodes: [\"http://127.0.0.1:{port}\"]\n    key_sources:\n      - file: {file:?}\n      \
+         - nomad_variable_file: {variable:?}\n      - credential: credential\n      - env: [SHARE_4]\n      \
+         - exec: \"echo $SHARE_5\"\n      - inline: [{:?}]\n",
+        hex(6)
+    );
+    write("config.json", text);
+    let mut command = tokio::process::Command::new(crate::unsealer::program());
+    command.arg("check").current_dir(folder.path()).env("CREDENTIALS_DIRECTORY", folder.path());
+    let output = command.env("SHARE_4", share(4)).env("SHARE_5", hex(5)).output().await.unwrap();
+    let report = String::from_utf8(output.stdout).unwrap();
+    assert!(report.contains("6 distinct shares from 6 key sources"), "{report}");
+    for n in 1..=6 {
+        assert!(!report.contains(&share(n)) && !report.contains(&hex(n)), "{report}");
+    }
+}
+
+/// The later keys of the tool of the same name.
+#[tokio::test]
+async fn its_namesakes_later_keys_are_understood() {
+    let folder = tempfile::tempdir().unwrap();
+    let [port] = testkit::free_ports();
+    let source = [
+        r#"{"type": "env", "env_vars": ["SHARE_A", "SHARE_B"]}"#,
+        r#"{"type": "exec", "command": ["/bin/sh", "-c", "echo $SHARE_A; echo $SHARE_B"], "timeout_seconds": 30}"#,
+    ];
+    for source in source {
+        let text = format!(
+            r#"{{"log_level": "debug", "nodes": ["https://127.0.0.1:{port}"], "disable_mlock": true,
+                "tls": {{"skip_verify": true}}, "unseal_key_source": {source}}}"#
+        );
+        write_config(folder.path(), "config.json", &text);
+        let mut command = tokio::process::Command::new(crate::unsealer::program());
+        let other = SHARE.replace("75gk", "85gk");
+        command.arg("check").current_dir(folder.path()).env("SHARE_A", SHARE).env("SHARE_B", &other);
+        let output = command.output().await.unwrap();
+        let report = String::from_utf8(output.stdout).unwrap();
+        assert!(report.contains("2 distinct shares from 1 key sources"), "{report}");
+        assert!(report.contains("tls.skip_verify") && !report.contains(SHARE), "{report}");
+    }
+}
+
+/// The configuration of the tool of the same name with its four keys and nothing else, found as that tool finds it.
+#[tokio::test]
+async fn the_configuration_of_its_namesake_works_as_it_stands() {
+    let [port] = testkit::free_ports();
+    let plain = format!("listener \"tcp\" {{\n  address = \"127.0.0.1:{port}\"\n  tls_disable = true\n}}\n");
+    let mut cluster = BaoCluster::start_with(1, &plain).await;
+    cluster.init(5, 3).await;
+    let folder = testkit::Process::new_folder();
+    let text = format!(
+        "{{\n \"log_level\": \"debug\",\n \"probe_interval\": 1,\n \"nodes\": [\n  \"http://127.0.0.1:{port}\"\n ],\n \
+         \"unseal_keys\": {}\n}}\n",
+        list(&cluster.shares[..3])
+    );
+    write_config(folder.path(), "config.json", &text);
+    let options = testkit::ProcessOptions {
+        program: crate::unsealer::program(),
+        arguments: Vec::new(),
+        environment: Vec::new(),
+        leftovers: Vec::new(),
+    };
+    let mut unsealer = testkit::Process::start(options, folder);
+    cluster.wait_for(0, |health| !health.sealed).await;
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", unsealer.id())).unwrap();
+    let cores = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+    assert_eq!(
+        cores.split_whitespace().skip(4).take(2).collect::<Vec<_>>(),
+        ["0", "0"],
+        "it may dump its core"
+    );
+    unsealer.signal("TERM");
+    assert!(unsealer.ended(std::time::Duration::from_secs(60)).await.success());
+    let log = std::fs::read_to_string(unsealer.log_path()).unwrap();
+    assert!(cluster.shares.iter().all(|share| !log.contains(share.as_str())), "{log}");
+}

@@ -26,6 +26,8 @@ section! {
         pub log_level: LogLevel = or(LogLevel::Info),
         /// Text on a terminal, JSON elsewhere.
         pub log_format: LogFormat = or(LogFormat::Auto),
+        /// Leave memory unlocked, where there is no swap that tokens could reach.
+        pub disable_mlock: bool = or(false),
         /// The Vault or OpenBao cluster.
         pub vault: Vault = nested(),
         /// Where snapshots go: at least one.
@@ -75,8 +77,11 @@ section! {
         pub attempts: u32 = or(5_u32),
         /// An alarm is given for a snapshot smaller than this share of the one before. 0 gives none.
         pub size_drop: f64 = or(0.5),
-        /// How long one destination may take no byte before the others go on without it.
+        /// How long one destination may take no byte before the others go on without it, and how long Vault may give
+        /// none before it is asked anew.
         pub stall: Duration = or(Duration::from_secs(60)),
+        /// What is half done at a destination and older than this belongs to a run that died, and is removed.
+        pub leftovers_after: Duration = or(Duration::from_secs(24 * 3600)),
     }
 }
 
@@ -169,6 +174,7 @@ impl Config {
         checks.key("attempts").at_least(self.checks.attempts, 1);
         checks.key("size_drop").share(self.checks.size_drop);
         checks.key("stall").above_zero(self.checks.stall);
+        checks.key("leftovers_after").above_zero(self.checks.leftovers_after);
         let legal = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
         if self.metrics.job.is_empty() || !self.metrics.job.chars().all(legal) {
             at.key("metrics").key("job").refuse("must be letters, digits, `_`, `-` and `.`");

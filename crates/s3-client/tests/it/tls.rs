@@ -60,7 +60,7 @@ async fn put(client: &S3Client) -> Result<s3_client::Stored, Error> {
 }
 
 #[tokio::test]
-async fn an_extra_authority_is_trusted_and_bodies_go_unsigned() {
+async fn n56_an_extra_authority_is_trusted_bodies_go_unsigned_in_http_1() {
     let (ca, config) = authority();
     let (server, endpoint) = echo(config).await;
     let client = S3Client::new(ClientOptions { extra_ca_pem: Some(ca), ..options(&endpoint) }).unwrap();

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use testkit::RawServer;
-use vault::{ErrorKind, Secret, Stage, Timeouts, Vault, VaultOptions};
+use vault::{Credential, ErrorKind, Login, Secret, Stage, Timeouts, Vault, VaultOptions};
 
 fn client(address: &str) -> Vault {
     let timeouts = Timeouts {
@@ -72,6 +72,21 @@ async fn what_is_no_vault_is_said_to_be_none() {
     let error = client(&server.endpoint).seal_status().await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Corrupt, "{error}");
     assert!(!error.to_string().contains("0123456789"), "{error}");
+}
+
+#[tokio::test]
+async fn a_token_comes_from_the_environment() {
+    let server = RawServer::start(|mut connection| async move {
+        connection.read_request().await;
+        connection.answer("200 OK", &[], br#"{"data":{"ttl":60,"renewable":true,"policies":[]}}"#).await;
+    })
+    .await;
+    // One that is set wherever tests run.
+    let login = |name: &str| Login::Token(Credential::Env(name.to_owned()));
+    let auth = client(&server.endpoint).log_in(&login("CARGO_MANIFEST_DIR")).await.unwrap();
+    assert_eq!((auth.token.expose(), auth.ttl_seconds), (env!("CARGO_MANIFEST_DIR"), 60));
+    let error = client(&server.endpoint).log_in(&login("S3O_NO_SUCH_VARIABLE")).await.unwrap_err();
+    assert!(error.to_string().contains("S3O_NO_SUCH_VARIABLE is not set"), "{error}");
 }
 
 #[tokio::test]

@@ -58,7 +58,11 @@ impl Site {
         let upload = created.element("UploadId").expect("it has an id");
         let part = Call::put("/b/upload", "a part").query("uploadId", &upload).query("partNumber", "1");
         wire.ask(&part).await.success("part");
-        let before = World::look(&orchestrator, &wire, &upload).await;
+        // The journal writes temporary files too: none of these may be taken for what has to stay.
+        let mut before = World::look(&orchestrator, &wire, &upload).await;
+        while before.is_writing() {
+            before = World::look(&orchestrator, &wire, &upload).await;
+        }
         Self { orchestrator, wire, upload, before }
     }
 
@@ -126,6 +130,13 @@ impl Site {
 }
 
 impl World {
+    /// Whether a temporary file was there.
+    fn is_writing(&self) -> bool {
+        let is_temporary =
+            |path: &PathBuf| path.components().any(|part| part.as_os_str() == ".s3-orchestrator-tmp");
+        self.files.iter().any(|(path, _)| is_temporary(path))
+    }
+
     async fn look(orchestrator: &Orchestrator, wire: &WireClient, upload: &str) -> Self {
         let list = wire.ask(&Call::get("/b").query("list-type", "2")).await.success("list");
         let details: Vec<String> = ["Key", "ETag", "Size", "LastModified"]

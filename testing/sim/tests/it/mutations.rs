@@ -73,7 +73,10 @@ const MUTATIONS: &[Mutation] = &[
 ];
 
 /// A mutation, and how its plan is made sharper.
-pub(crate) type Sharpened = (&'static str, fn(&mut Plan));
+pub(crate) type Sharpened = (&'static str, Sharpen);
+
+/// Makes a plan sharper.
+pub(crate) type Sharpen = fn(&mut Plan);
 
 /// Mutations that few schedules come near, and what makes more of them do.
 const SHARPENED: &[Sharpened] = &[
@@ -144,6 +147,9 @@ fn with_lost_answers(plan: &mut Plan) {
 
 fn with_bad_bodies_on_silent_backends(plan: &mut Plan) {
     plan.crashes.clear();
+    // A backend that is left alone takes no bad body either.
+    (plan.limits, plan.breakers) = (None, None);
+    plan.outages.clear();
     for backend in &mut plan.backends {
         backend.odds.insert(Fault::PutNeverAnswers, 400);
     }
@@ -168,13 +174,13 @@ fn all() -> impl Iterator<Item = &'static Mutation> {
 }
 
 /// What makes a plan sharper for these switches.
-fn sharpen(switches: &[&str]) -> fn(&mut Plan) {
+fn sharpen(switches: &[&str]) -> Sharpen {
     let mut known = SHARPENED.iter().chain(guards::SHARPENED);
     known.find(|(name, _)| switches.contains(name)).map_or(|_| (), |(_, sharpen)| *sharpen)
 }
 
 /// The mutation that `MUTATION` names, and what makes a plan sharper for it.
-pub(crate) fn asked_for() -> Option<(&'static Mutation, fn(&mut Plan))> {
+pub(crate) fn asked_for() -> Option<(&'static Mutation, Sharpen)> {
     let only = std::env::var("MUTATION").ok().filter(|name| !name.is_empty())?;
     let mutation = all().find(|(switches, _)| switches.contains(&only.as_str()))?;
     Some((mutation, sharpen(mutation.0)))

@@ -68,7 +68,7 @@ fn tell(report: &mut String, seed: u64, outcome: &Outcome) {
     }
 }
 
-/// Tells one run line by line, with `MUTATION=name` as that mutation is tried; with `SHRINK=1`, first makes it as small as can be.
+/// Tells one run line by line, with `MUTATION=name` as that mutation is tried (and `KEPT=1` with the guard in place); with `SHRINK=1`, first makes it as small as can be.
 fn replay(seed: u64) {
     let mut cuts: Cuts = std::env::var("CUTS").unwrap_or_default().parse().unwrap();
     if number("SHRINK").is_some() {
@@ -90,6 +90,7 @@ fn replay(seed: u64) {
             .with_max_level(tracing::Level::DEBUG)
             .try_init();
     }
+    let mutation = mutation.filter(|_| number("KEPT").is_none());
     let switches = mutation.map_or(&[][..], |((switches, _), _)| *switches);
     let outcome = runtime::mutation::with(switches, || run(plan, true));
     for line in &outcome.lines {

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use vault::{Health, Roots, Secret, Timeouts, TlsOptions, Vault, VaultOptions};
 
 use super::{LOOK_EVERY, STARTS_MAX, WITHIN};
-use crate::certificate::{Authority, CA_FILE, CERTIFICATE_FILE, KEY_FILE};
+use crate::certificate::{Authority, CA_FILE, CERTIFICATE_FILE, CLIENT_FILE, CLIENT_KEY_FILE, KEY_FILE};
 use crate::ports::free_ports;
 use crate::process::{Process, ProcessOptions};
 use crate::tools::tool;
@@ -133,6 +133,12 @@ impl BaoCluster {
             runtime::sleep(LOOK_EVERY).await;
             last = client.health().await.ok();
         }
+    }
+
+    /// The certificate of a client, signed by the authority of the cluster, and its key.
+    #[must_use]
+    pub fn client_files(&self) -> (PathBuf, PathBuf) {
+        (self.certificates.path().join(CLIENT_FILE), self.certificates.path().join(CLIENT_KEY_FILE))
     }
 
     /// The address of a node: `https://127.0.0.1:PORT`.

@@ -1,5 +1,6 @@
 //! A directory: a file is written aside, synced and renamed.
 
+use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
@@ -8,30 +9,30 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use config::snapshot::DirectoryTarget;
 use futures::stream;
+use snapshot::Chunks;
 use tokio::fs::{self, File as Handle};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use types::Timestamp;
 
-use super::{Chunks, File, Place, Upload};
-use crate::trouble::Trouble;
+use crate::place::{File, Place, Upload};
 
 const READ_BYTES: usize = 256 * 1024;
 /// Such a file is not finished.
 const ASIDE: &str = ".partial";
 
-pub(super) struct Directory {
+pub(crate) struct Directory {
     path: PathBuf,
 }
 
 impl Directory {
-    pub(super) fn new(target: &DirectoryTarget) -> Self {
+    pub(crate) fn new(target: &DirectoryTarget) -> Self {
         Self { path: target.path.clone() }
     }
 
     /// Makes the directory itself, but no way to it: a mount that is missing must not be written beside.
-    fn make(&self) -> Result<(), Trouble> {
+    fn make(&self) -> io::Result<()> {
         match std::fs::DirBuilder::new().mode(0o700).create(&self.path) {
-            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(error.into()),
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
             _ => Ok(()),
         }
     }
@@ -39,7 +40,7 @@ impl Directory {
 
 #[async_trait]
 impl Place for Directory {
-    async fn list(&self, prefix: &str) -> Result<Vec<File>, Trouble> {
+    async fn list(&self, prefix: &str) -> io::Result<Vec<File>> {
         self.make()?;
         let mut entries = fs::read_dir(&self.path).await?;
         let mut files = Vec::new();
@@ -53,7 +54,7 @@ impl Place for Directory {
         Ok(files)
     }
 
-    async fn begin(&self, file: &str) -> Result<Box<dyn Upload>, Trouble> {
+    async fn begin(&self, file: &str) -> io::Result<Box<dyn Upload>> {
         self.make()?;
         let aside = Aside(self.path.join(format!(".{file}{ASIDE}")));
         let mut options = std::fs::OpenOptions::new();
@@ -62,32 +63,32 @@ impl Place for Directory {
         Ok(Box::new(Writing { handle, aside, to: self.path.join(file) }))
     }
 
-    async fn read(&self, file: &str) -> Result<Chunks, Trouble> {
+    async fn read(&self, file: &str) -> io::Result<Chunks> {
         read_file(&self.path.join(file)).await
     }
 
-    async fn read_small(&self, file: &str) -> Result<Option<Vec<u8>>, Trouble> {
+    async fn read_small(&self, file: &str) -> io::Result<Option<Vec<u8>>> {
         match fs::read(self.path.join(file)).await {
             Ok(text) => Ok(Some(text)),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error.into()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
         }
     }
 
-    async fn write_small(&self, file: &str, text: Vec<u8>) -> Result<(), Trouble> {
+    async fn write_small(&self, file: &str, text: Vec<u8>) -> io::Result<()> {
         let mut upload = self.begin(file).await?;
         upload.write(text.into()).await?;
         upload.finish().await
     }
 
-    async fn remove(&self, file: &str) -> Result<(), Trouble> {
+    async fn remove(&self, file: &str) -> io::Result<()> {
         match fs::remove_file(self.path.join(file)).await {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
         }
     }
 
-    async fn sweep(&self, prefix: &str, before: Timestamp) -> Result<(), Trouble> {
+    async fn sweep(&self, prefix: &str, before: Timestamp) -> io::Result<()> {
         for file in self.list(&format!(".{prefix}")).await? {
             let path = self.path.join(&file.name);
             let written =
@@ -103,7 +104,10 @@ impl Place for Directory {
 
 /// Reads a file in chunks, past the memory of the operating system where that is possible: what it remembers
 /// says nothing of the disk.
-pub(crate) async fn read_file(path: &Path) -> Result<Chunks, Trouble> {
+///
+/// # Errors
+/// Where there is no such file.
+pub async fn read_file(path: &Path) -> io::Result<Chunks> {
     let handle = Handle::open(path).await?;
     // A file system that cannot do it gives what it has.
     let _ = rustix::fs::fadvise(&handle, 0, None, rustix::fs::Advice::DontNeed);
@@ -133,11 +137,11 @@ struct Writing {
 
 #[async_trait]
 impl Upload for Writing {
-    async fn write(&mut self, chunk: Bytes) -> Result<(), Trouble> {
-        Ok(self.handle.write_all(&chunk).await?)
+    async fn write(&mut self, chunk: Bytes) -> io::Result<()> {
+        self.handle.write_all(&chunk).await
     }
 
-    async fn finish(mut self: Box<Self>) -> Result<(), Trouble> {
+    async fn finish(mut self: Box<Self>) -> io::Result<()> {
         // A disk that is full may say so only now.
         self.handle.flush().await?;
         self.handle.sync_all().await?;

@@ -25,7 +25,7 @@ const WEEKDAYS: [&str; 7] = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"];
 
 /// Minute, hour, day, month, weekday: a bit for each value that fits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Cron {
+pub struct Cron {
     minutes: u64,
     hours: u64,
     days: u64,
@@ -37,7 +37,10 @@ pub(crate) struct Cron {
 
 impl Cron {
     /// Reads five fields, or a word such as `@daily`.
-    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+    ///
+    /// # Errors
+    /// Why it is no expression, or that it never comes round.
+    pub fn parse(text: &str) -> Result<Self, String> {
         let text = text.trim();
         let fields = WORDS.iter().find(|(word, _)| *word == text).map_or(text, |(_, fields)| fields);
         let fields: Vec<&str> = fields.split_whitespace().collect();
@@ -59,7 +62,8 @@ impl Cron {
     }
 
     /// The first minute after this moment that it names.
-    pub(crate) fn next_after(&self, moment: Timestamp) -> Option<Timestamp> {
+    #[must_use]
+    pub fn next_after(&self, moment: Timestamp) -> Option<Timestamp> {
         let start = utc(moment.plus(Duration::from_secs(60)));
         let first_minute = u64::from(start.hour()) * 60 + u64::from(start.minute());
         let mut date = start.date();
@@ -125,7 +129,8 @@ fn field(text: &str, least: u64, most: u64, names: &[&str], first: u64) -> Resul
 }
 
 /// When the run after `last` (the beginning of the one before, if there was one) is due. `jitter` was drawn already.
-pub(crate) fn next_run(
+#[must_use]
+pub fn next_run(
     schedule: &Schedule,
     last: Option<Timestamp>,
     now: Timestamp,

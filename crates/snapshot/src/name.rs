@@ -8,23 +8,26 @@ use types::Timestamp;
 
 /// Snapshots of one cluster under one name: their indexes rise, and they are thinned out together.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Line(String);
+pub struct Line(String);
 
 impl Line {
-    /// `cluster_id` is Vault's: it outlives a restore, which the cluster's name does not always.
-    pub(crate) fn new(name: &str, cluster_id: &str) -> Self {
+    /// The line of a cluster. `cluster_id` is Vault's: it outlives a restore, which the cluster's name does not always.
+    #[must_use]
+    pub fn new(name: &str, cluster_id: &str) -> Self {
         let legal = cluster_id.chars().filter(char::is_ascii_alphanumeric).take(8);
         let short: String = legal.map(|c| c.to_ascii_lowercase()).collect();
         Self(format!("{name}-{}", if short.is_empty() { "unknown" } else { &short }))
     }
 
     /// The file that holds the name of the newest verified snapshot.
-    pub(crate) fn latest_file(&self) -> String {
+    #[must_use]
+    pub fn latest_file(&self) -> String {
         format!("{self}.latest")
     }
 
     /// The file that holds the index which an operator accepted.
-    pub(crate) fn acknowledged_file(&self) -> String {
+    #[must_use]
+    pub fn acknowledged_file(&self) -> String {
         format!("{self}.acknowledged")
     }
 }
@@ -37,18 +40,21 @@ impl fmt::Display for Line {
 
 /// The name of a snapshot. In one line, the order of names is that of time.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct SnapshotName {
-    pub(crate) line: Line,
+pub struct SnapshotName {
+    /// What it belongs to.
+    pub line: Line,
     /// When it was taken, down to the second.
-    pub(crate) time: Timestamp,
+    pub time: Timestamp,
     /// The raft index that it goes up to.
-    pub(crate) index: u64,
-    pub(crate) encrypted: bool,
+    pub index: u64,
+    /// Whether it was encrypted before it was stored.
+    pub encrypted: bool,
 }
 
 impl SnapshotName {
     /// Reads the name of a file; `None` for everything that is not ours.
-    pub(crate) fn parse(name: &str, file: &str) -> Option<Self> {
+    #[must_use]
+    pub fn parse(name: &str, file: &str) -> Option<Self> {
         let (stem, encrypted) = match file.strip_suffix(".snap.age") {
             Some(stem) => (stem, true),
             None => (file.strip_suffix(".snap")?, false),
@@ -66,7 +72,8 @@ impl SnapshotName {
     }
 
     /// The file that says what is known of this snapshot.
-    pub(crate) fn record_file(&self) -> String {
+    #[must_use]
+    pub fn record_file(&self) -> String {
         format!("{self}.json")
     }
 }
@@ -79,15 +86,29 @@ impl fmt::Display for SnapshotName {
 }
 
 /// A moment as a calendar has it, in UTC.
-pub(crate) fn utc(moment: Timestamp) -> OffsetDateTime {
+#[must_use]
+pub fn utc(moment: Timestamp) -> OffsetDateTime {
     let seconds = i64::try_from(moment.as_secs()).unwrap_or(i64::MAX);
     OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH)
 }
 
 /// `20261125T091710Z`.
-pub(crate) fn print_time(moment: Timestamp) -> String {
+#[must_use]
+pub fn print_time(moment: Timestamp) -> String {
     let form = format_description!("[year][month][day]T[hour][minute][second]Z");
     utc(moment).format(form).unwrap_or_default()
+}
+
+/// `3d 4h`, `17m`.
+#[must_use]
+pub fn print_age(now: Timestamp, moment: Timestamp) -> String {
+    let seconds = now.as_secs().saturating_sub(moment.as_secs());
+    match seconds {
+        0..60 => format!("{seconds}s"),
+        60..3_600 => format!("{}m", seconds / 60),
+        3_600..86_400 => format!("{}h {}m", seconds / 3_600, seconds / 60 % 60),
+        _ => format!("{}d {}h", seconds / 86_400, seconds / 3_600 % 24),
+    }
 }
 
 fn parse_time(text: &str) -> Option<Timestamp> {
@@ -109,6 +130,13 @@ mod tests {
         let name = SnapshotName { line, time, index: 42, encrypted: true };
         assert_eq!(name.to_string(), "prod_eu-7136fc76-20261125T091710Z-42.snap.age");
         assert_eq!(SnapshotName::parse("prod_eu", &name.to_string()), Some(name));
+    }
+
+    #[test]
+    fn an_age_is_read_at_a_glance() {
+        let at = |seconds: u64| print_age(Timestamp::from_millis(seconds * 1000), Timestamp::from_millis(0));
+        assert_eq!([at(59), at(3_599), at(7_260), at(270_000)], ["59s", "59m", "2h 1m", "3d 3h"]);
+        assert_eq!(print_age(Timestamp::from_millis(0), Timestamp::from_millis(9_000)), "0s");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! A bucket. A snapshot's length is not known beforehand, so it is uploaded in parts; the completion names it.
 
+use std::io;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -7,12 +8,13 @@ use bytes::Bytes;
 use config::snapshot::S3Target;
 use futures::{StreamExt, TryStreamExt};
 use s3_client::{
-    ClientOptions, Credentials, ErrorKind, PutBody, PutObject, S3Client, StoredPart, UploadPart,
+    ClientOptions, Credentials, Error, ErrorKind, PutBody, PutObject, S3Client, StoredPart, Timeouts,
+    UploadPart,
 };
+use snapshot::Chunks;
 use types::Timestamp;
 
-use super::{Chunks, File, Place, Upload};
-use crate::trouble::Trouble;
+use crate::place::{File, Place, Upload};
 
 /// Bytes of a part, and so the memory that a bucket needs. Ten thousand of them are 156 GiB.
 const PART_BYTES: usize = 16 * 1024 * 1024;
@@ -22,13 +24,14 @@ const PAUSE: Duration = Duration::from_secs(2);
 /// Records and pointers are a hundredth of this.
 const SMALL_BYTES_MAX: usize = 64 * 1024;
 
-pub(super) struct Bucket {
+pub(crate) struct Bucket {
     client: S3Client,
     prefix: String,
 }
 
 impl Bucket {
-    pub(super) fn new(target: &S3Target) -> Result<Self, Trouble> {
+    /// `stall`: for how long the provider may take or give no byte.
+    pub(crate) fn new(target: &S3Target, stall: Duration) -> io::Result<Self> {
         let credentials = Credentials {
             access_key_id: target.access_key_id.as_str().to_owned(),
             secret_access_key: target.secret_access_key.expose().to_owned(),
@@ -39,9 +42,11 @@ impl Bucket {
             region: target.region.clone(),
             path_style: target.force_path_style,
             extra_ca_pem,
+            timeouts: Timeouts { stall, response_header: stall, ..Timeouts::default() },
             user_agent: concat!("vault-snapshot/", env!("CARGO_PKG_VERSION")).into(),
             ..ClientOptions::new(target.endpoint.as_str(), &target.bucket, credentials)
-        })?;
+        })
+        .map_err(failed)?;
         Ok(Self { client, prefix: target.prefix.clone() })
     }
 
@@ -52,10 +57,10 @@ impl Bucket {
 
 #[async_trait]
 impl Place for Bucket {
-    async fn list(&self, prefix: &str) -> Result<Vec<File>, Trouble> {
+    async fn list(&self, prefix: &str) -> io::Result<Vec<File>> {
         let (mut files, mut token) = (Vec::new(), None);
         loop {
-            let page = self.client.list_objects(&self.key(prefix), token.as_deref()).await?;
+            let page = self.client.list_objects(&self.key(prefix), token.as_deref()).await.map_err(failed)?;
             files.extend(page.objects.into_iter().filter_map(|object| {
                 let name = object.key.strip_prefix(&self.prefix)?.to_owned();
                 Some(File { name, size: object.size })
@@ -67,49 +72,47 @@ impl Place for Bucket {
         }
     }
 
-    async fn begin(&self, file: &str) -> Result<Box<dyn Upload>, Trouble> {
+    async fn begin(&self, file: &str) -> io::Result<Box<dyn Upload>> {
         let (client, key) = (self.client.clone(), self.key(file));
-        let upload = client.create_multipart_upload(&key).await?;
+        let upload = client.create_multipart_upload(&key).await.map_err(failed)?;
         Ok(Box::new(Parts { client, key, upload, pending: Vec::new(), parts: Vec::new() }))
     }
 
-    async fn read(&self, file: &str) -> Result<Chunks, Trouble> {
-        let object = self.client.get_object(&self.key(file), None).await?;
-        Ok(Box::pin(object.body.map_err(Trouble::from)))
+    async fn read(&self, file: &str) -> io::Result<Chunks> {
+        let object = self.client.get_object(&self.key(file), None).await.map_err(failed)?;
+        Ok(Box::pin(object.body.map_err(failed)))
     }
 
-    async fn read_small(&self, file: &str) -> Result<Option<Vec<u8>>, Trouble> {
+    async fn read_small(&self, file: &str) -> io::Result<Option<Vec<u8>>> {
         let mut object = match self.client.get_object(&self.key(file), None).await {
             Ok(object) => object,
             Err(error) if error.kind == ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(failed(error)),
         };
         let mut text = Vec::new();
         while let Some(chunk) = object.body.next().await {
-            text.extend_from_slice(&chunk?);
+            text.extend_from_slice(&chunk.map_err(failed)?);
             if text.len() > SMALL_BYTES_MAX {
-                return Err(Trouble::lasting(format!("{file} is longer than {SMALL_BYTES_MAX} bytes")));
+                return Err(io::Error::other(format!("{file} is longer than {SMALL_BYTES_MAX} bytes")));
             }
         }
         Ok(Some(text))
     }
 
-    async fn write_small(&self, file: &str, text: Vec<u8>) -> Result<(), Trouble> {
+    async fn write_small(&self, file: &str, text: Vec<u8>) -> io::Result<()> {
         let put = PutObject { key: &self.key(file), body: PutBody::Bytes(text.into()), metadata: &[] };
-        self.client.put_object(put).await?;
-        Ok(())
+        self.client.put_object(put).await.map(drop).map_err(failed)
     }
 
-    async fn remove(&self, file: &str) -> Result<(), Trouble> {
-        self.client.delete_object(&self.key(file)).await?;
-        Ok(())
+    async fn remove(&self, file: &str) -> io::Result<()> {
+        self.client.delete_object(&self.key(file)).await.map(drop).map_err(failed)
     }
 
-    async fn sweep(&self, prefix: &str, before: Timestamp) -> Result<(), Trouble> {
-        for open in self.client.list_multipart_uploads(&self.key(prefix)).await? {
+    async fn sweep(&self, prefix: &str, before: Timestamp) -> io::Result<()> {
+        for open in self.client.list_multipart_uploads(&self.key(prefix)).await.map_err(failed)? {
             if open.begun.is_some_and(|begun| begun < before) {
                 tracing::info!(key = open.key, "aborting an upload that a run left half done");
-                self.client.abort_multipart_upload(&open.key, &open.upload).await?;
+                self.client.abort_multipart_upload(&open.key, &open.upload).await.map_err(failed)?;
             }
         }
         Ok(())
@@ -126,7 +129,7 @@ struct Parts {
 
 impl Parts {
     /// Sends what is pending as a part, again where it may help: a part that is sent twice is one part.
-    async fn send(&mut self) -> Result<(), Trouble> {
+    async fn send(&mut self) -> io::Result<()> {
         let body = Bytes::from(std::mem::take(&mut self.pending));
         let number = u32::try_from(self.parts.len() + 1).expect("a server ends the upload long before");
         let mut sends = 1;
@@ -141,12 +144,16 @@ impl Parts {
                 Err(error) if sends < SENDS_MAX && may_pass(error.kind) => {
                     tracing::warn!(part = number, "sending a part again: {error}");
                 }
-                Err(error) => return Err(error.into()),
+                Err(error) => return Err(failed(error)),
             }
             runtime::sleep(PAUSE * sends).await;
             sends += 1;
         }
     }
+}
+
+fn failed(error: Error) -> io::Error {
+    io::Error::other(error)
 }
 
 fn may_pass(kind: ErrorKind) -> bool {
@@ -155,7 +162,7 @@ fn may_pass(kind: ErrorKind) -> bool {
 
 #[async_trait]
 impl Upload for Parts {
-    async fn write(&mut self, chunk: Bytes) -> Result<(), Trouble> {
+    async fn write(&mut self, chunk: Bytes) -> io::Result<()> {
         let mut chunk = &chunk[..];
         while !chunk.is_empty() {
             if self.pending.capacity() == 0 {
@@ -171,7 +178,7 @@ impl Upload for Parts {
         Ok(())
     }
 
-    async fn finish(mut self: Box<Self>) -> Result<(), Trouble> {
+    async fn finish(mut self: Box<Self>) -> io::Result<()> {
         let sent = if self.pending.is_empty() && !self.parts.is_empty() { Ok(()) } else { self.send().await };
         let completed = match sent {
             Ok(()) => {
@@ -183,12 +190,12 @@ impl Upload for Parts {
                         if self.client.head_object(&self.key).await.is_ok() {
                             return Ok(());
                         }
-                        Err(error.into())
+                        Err(failed(error))
                     }
-                    Err(error) => Err(error.into()),
+                    Err(error) => Err(failed(error)),
                 }
             }
-            Err(trouble) => Err(trouble),
+            Err(error) => Err(error),
         };
         self.abort().await;
         completed

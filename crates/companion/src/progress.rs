@@ -7,7 +7,9 @@ use runtime::Instant;
 
 const EVERY: Duration = Duration::from_millis(250);
 
-pub(crate) struct Progress {
+/// A line that is written over and over.
+#[derive(Debug)]
+pub struct Progress {
     what: &'static str,
     shown: bool,
     start: Instant,
@@ -16,12 +18,15 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    pub(crate) fn start(what: &'static str) -> Self {
+    /// Begins with no byte.
+    #[must_use]
+    pub fn start(what: &'static str) -> Self {
         let now = runtime::instant_now();
         Self { what, shown: std::io::stderr().is_terminal(), start: now, last: now, bytes: 0 }
     }
 
-    pub(crate) fn add(&mut self, bytes: usize) {
+    /// So many bytes more.
+    pub fn add(&mut self, bytes: usize) {
         self.bytes += bytes as u64;
         if self.shown && self.last.elapsed() >= EVERY {
             self.last = runtime::instant_now();
@@ -29,7 +34,8 @@ impl Progress {
         }
     }
 
-    pub(crate) fn end(self) {
+    /// Leaves the line as it is.
+    pub fn end(self) {
         if self.shown {
             self.show("\n");
         }

@@ -1,19 +1,37 @@
 //! What every byte of a snapshot passes through: proved while it streams, sealed or opened on its way.
 
-use age::{Identity, Opener, Recipient, Sealer};
+use std::io;
+use std::pin::Pin;
+
+use age::{Identity, OpenError, Opener, Recipient, Sealer};
 use bytes::Bytes;
-use futures::StreamExt;
+use futures::{Stream, StreamExt};
 use ring::digest::{Context, SHA256};
 use runtime::Task;
 use tokio::sync::oneshot;
 
 use crate::check::{Broken, Checked, Meta, check};
 use crate::pipe::{Feed, pipe};
-use crate::place::Chunks;
-use crate::trouble::Trouble;
+
+/// Stored bytes on their way.
+pub type Chunks = Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>;
+
+/// Why a stored snapshot cannot be relied on.
+#[derive(Debug, thiserror::Error)]
+pub enum Unreadable {
+    /// Whoever stores it does not give it out.
+    #[error(transparent)]
+    Stored(#[from] io::Error),
+    /// It cannot be opened.
+    #[error(transparent)]
+    Closed(#[from] OpenError),
+    /// What is inside is not whole.
+    #[error("the snapshot is not whole: {0}")]
+    Broken(#[from] Broken),
+}
 
 /// The structure check of a stream, on a thread of its own.
-pub(crate) struct Checking {
+pub struct Checking {
     /// Absent once all is said.
     feed: Option<Feed>,
     task: Task<Result<Checked, Broken>>,
@@ -22,7 +40,9 @@ pub(crate) struct Checking {
 }
 
 impl Checking {
-    pub(crate) fn start() -> Self {
+    /// Begins with nothing.
+    #[must_use]
+    pub fn start() -> Self {
         let (feed, reader) = pipe();
         let (tell, meta) = oneshot::channel();
         // Nobody may wait for it; then nobody is told.
@@ -31,7 +51,7 @@ impl Checking {
     }
 
     /// Takes plain bytes. False where the check has failed already.
-    pub(crate) async fn take(&mut self, chunk: Bytes) -> bool {
+    pub async fn take(&mut self, chunk: Bytes) -> bool {
         self.size += chunk.len() as u64;
         match &self.feed {
             Some(feed) => feed.send(chunk).await,
@@ -40,7 +60,7 @@ impl Checking {
     }
 
     /// What the snapshot says of itself, if that is known by now.
-    pub(crate) fn meta(&mut self) -> Option<Meta> {
+    pub fn meta(&mut self) -> Option<Meta> {
         let meta = self.meta.as_mut()?.try_recv().ok()?;
         self.meta = None;
         Some(meta)
@@ -48,7 +68,7 @@ impl Checking {
 
     /// Waits for it; `None` where the check ends without. `ended`: nothing more will come, which the check has to
     /// know, or both would wait for each other.
-    pub(crate) async fn wait_for_meta(&mut self, ended: bool) -> Option<Meta> {
+    pub async fn wait_for_meta(&mut self, ended: bool) -> Option<Meta> {
         if ended && let Some(feed) = self.feed.take() {
             feed.end().await;
         }
@@ -56,35 +76,38 @@ impl Checking {
     }
 
     /// The verdict, with the bytes that were taken. `whole`: whether the stream came to its end.
-    pub(crate) async fn verdict(self, whole: bool) -> Result<(Checked, u64), Trouble> {
+    ///
+    /// # Errors
+    /// Where it is not whole.
+    pub async fn verdict(self, whole: bool) -> Result<(Checked, u64), Broken> {
         let Self { feed, task, size, .. } = self;
         match feed {
             Some(feed) if whole => feed.end().await,
             other => drop(other),
         }
-        let judged =
-            task.await.map_err(|error| Trouble::lasting(format!("the check broke down: {error}")))?;
-        // Asking again gives another stream.
-        judged
-            .map(|checked| (checked, size))
-            .map_err(|broken| Trouble::passing(format!("the snapshot is not whole: {broken}")))
+        let checked = task.await.map_err(|error| Broken::Unchecked(error.to_string()))??;
+        Ok((checked, size))
     }
 }
 
 /// Encrypts, or passes through; and sums up what is stored.
-pub(crate) struct Sealing {
+pub struct Sealing {
     sealer: Option<Sealer>,
     digest: Context,
-    pub(crate) size: u64,
+    /// Bytes that were given out.
+    pub size: u64,
 }
 
 impl Sealing {
-    pub(crate) fn new(recipients: &[Recipient]) -> Self {
+    /// For these recipients; for none, everything passes as it is.
+    #[must_use]
+    pub fn new(recipients: &[Recipient]) -> Self {
         let sealer = (!recipients.is_empty()).then(|| Sealer::new(recipients));
         Self { sealer, digest: Context::new(&SHA256), size: 0 }
     }
 
-    pub(crate) fn push(&mut self, chunk: Bytes) -> Bytes {
+    /// What is to be stored of these bytes, as far as that is known.
+    pub fn push(&mut self, chunk: Bytes) -> Bytes {
         let stored = match &mut self.sealer {
             Some(sealer) => sealer.push(&chunk).into(),
             None => chunk,
@@ -93,13 +116,14 @@ impl Sealing {
     }
 
     /// The last bytes to store.
-    pub(crate) fn finish(&mut self) -> Bytes {
+    pub fn finish(&mut self) -> Bytes {
         let last = self.sealer.take().map(Sealer::finish).unwrap_or_default();
         self.count(last.into())
     }
 
     /// SHA-256 of all that was given out.
-    pub(crate) fn sha256(self) -> String {
+    #[must_use]
+    pub fn sha256(self) -> String {
         hex::encode(self.digest.finish())
     }
 
@@ -112,15 +136,20 @@ impl Sealing {
 
 /// What reading a stored snapshot whole has shown.
 #[derive(Debug)]
-pub(crate) struct ReadBack {
-    pub(crate) size: u64,
-    pub(crate) sha256: String,
+pub struct ReadBack {
+    /// Bytes as stored.
+    pub size: u64,
+    /// SHA-256 of them.
+    pub sha256: String,
     /// What is inside; `None` where it is encrypted and no key was given.
-    pub(crate) inside: Option<(Checked, u64)>,
+    pub inside: Option<(Checked, u64)>,
 }
 
 /// Reads stored bytes to their end, only summing them up.
-pub(crate) async fn sum_up(mut stored: Chunks) -> Result<(u64, String), Trouble> {
+///
+/// # Errors
+/// Those of reading.
+pub async fn sum_up(mut stored: Chunks) -> io::Result<(u64, String)> {
     let (mut digest, mut size) = (Context::new(&SHA256), 0);
     while let Some(chunk) = stored.next().await {
         let chunk = chunk?;
@@ -131,11 +160,14 @@ pub(crate) async fn sum_up(mut stored: Chunks) -> Result<(u64, String), Trouble>
 }
 
 /// Reads a stored snapshot whole, opens it, and checks what is inside.
-pub(crate) async fn read_back(
+///
+/// # Errors
+/// Where it cannot be read, opened, or relied on.
+pub async fn read_back(
     mut stored: Chunks,
     encrypted: bool,
     identities: &[Identity],
-) -> Result<ReadBack, Trouble> {
+) -> Result<ReadBack, Unreadable> {
     if encrypted && identities.is_empty() {
         let (size, sha256) = sum_up(stored).await?;
         return Ok(ReadBack { size, sha256, inside: None });
@@ -156,25 +188,41 @@ pub(crate) async fn read_back(
     Ok(ReadBack { size, sha256: hex::encode(digest.finish()), inside: Some(inside) })
 }
 
+/// What is inside of a stored snapshot, as far as it is proved. Whoever reads it to its end has all of it.
+pub fn opened(
+    stored: Chunks,
+    encrypted: bool,
+    identities: &[Identity],
+) -> impl Stream<Item = Result<Bytes, Unreadable>> + Send + use<> {
+    let opening = Some(Opening::new(encrypted, identities));
+    let plain = futures::stream::try_unfold((stored, opening), |(mut stored, opening)| async move {
+        let Some(mut opening) = opening else { return Ok(None) };
+        Ok::<_, Unreadable>(Some(match stored.next().await {
+            Some(chunk) => (opening.push(chunk?)?, (stored, Some(opening))),
+            None => (opening.finish()?, (stored, None)),
+        }))
+    });
+    // No empty chunk: it would end a body in chunks.
+    plain.filter(|chunk| std::future::ready(!matches!(chunk, Ok(chunk) if chunk.is_empty())))
+}
+
 /// Decrypts, or passes through.
-pub(crate) struct Opening(Option<Opener>);
+struct Opening(Option<Opener>);
 
 impl Opening {
-    pub(crate) fn new(encrypted: bool, identities: &[Identity]) -> Self {
+    fn new(encrypted: bool, identities: &[Identity]) -> Self {
         Self(encrypted.then(|| Opener::new(identities.to_vec())))
     }
 
-    pub(crate) fn push(&mut self, chunk: Bytes) -> Result<Bytes, Trouble> {
+    fn push(&mut self, chunk: Bytes) -> Result<Bytes, OpenError> {
         match &mut self.0 {
-            Some(opener) => {
-                opener.push(&chunk).map(Bytes::from).map_err(|error| Trouble::lasting(error.to_string()))
-            }
+            Some(opener) => opener.push(&chunk).map(Bytes::from),
             None => Ok(chunk),
         }
     }
 
-    pub(crate) fn finish(&mut self) -> Result<Bytes, Trouble> {
-        let last = self.0.take().map(Opener::finish).transpose();
-        last.map(|last| last.unwrap_or_default().into()).map_err(|error| Trouble::lasting(error.to_string()))
+    fn finish(&mut self) -> Result<Bytes, OpenError> {
+        let last = self.0.take().map(Opener::finish).transpose()?;
+        Ok(last.unwrap_or_default().into())
     }
 }

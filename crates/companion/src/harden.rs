@@ -9,7 +9,8 @@ const LOCKABLE_BYTES_MIN: u64 = 256 * 1024 * 1024;
 const CAP_IPC_LOCK: u32 = 14;
 
 /// Does all of it. Gives what could not be done, in words for the operator.
-pub(crate) fn harden(lock_memory: bool) -> Vec<String> {
+#[must_use]
+pub fn harden(lock_memory: bool) -> Vec<String> {
     let mut undone = Vec::new();
     let none = Rlimit { current: Some(0), maximum: Some(0) };
     if let Err(error) = setrlimit(Resource::Core, none) {

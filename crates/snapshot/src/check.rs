@@ -14,49 +14,63 @@ const READ_BYTES: usize = 64 * 1024;
 
 /// What a snapshot says of itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-pub(crate) struct Meta {
+pub struct Meta {
     /// The raft index that it goes up to.
     #[serde(rename = "Index")]
-    pub(crate) index: u64,
+    pub index: u64,
     /// The raft term of its last entry.
     #[serde(rename = "Term")]
-    pub(crate) term: u64,
+    pub term: u64,
 }
 
 /// How the cluster is sealed. Vault keeps it readable, for it is needed before unsealing.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub(crate) struct SealConfig {
+pub struct SealConfig {
+    /// `shamir`, or what opens it by itself.
     #[serde(rename = "type")]
-    pub(crate) kind: String,
+    pub kind: String,
+    /// How many shares there are.
     #[serde(rename = "secret_shares")]
-    pub(crate) shares: u32,
+    pub shares: u32,
+    /// How many of them open it.
     #[serde(rename = "secret_threshold")]
-    pub(crate) threshold: u32,
+    pub threshold: u32,
 }
 
 /// A snapshot that is whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Checked {
-    pub(crate) meta: Meta,
+pub struct Checked {
+    /// What it says of itself.
+    pub meta: Meta,
     /// Absent where this version of Vault keeps it otherwise.
-    pub(crate) seal: Option<SealConfig>,
+    pub seal: Option<SealConfig>,
 }
 
 /// Why it is not.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Broken {
+pub enum Broken {
+    /// Its bytes end early, or were changed.
     #[error("it is truncated or damaged: {0}")]
     Damaged(#[from] io::Error),
+    /// It is something else.
     #[error("it is no snapshot of Vault: {0}")]
     Foreign(String),
+    /// A part is missing.
     #[error("{0} is missing in it")]
     Missing(&'static str),
+    /// A part is not what it says of it.
     #[error("the checksum of {0} in it is wrong")]
     Checksum(String),
+    /// Nobody can tell: the check itself came to an end.
+    #[error("the check broke down: {0}")]
+    Unchecked(String),
 }
 
 /// Reads a snapshot to its very end. `on_meta` is told what it says of itself as soon as that is known.
-pub(crate) fn check(reader: impl Read, on_meta: impl FnOnce(Meta)) -> Result<Checked, Broken> {
+///
+/// # Errors
+/// Where it is not whole.
+pub fn check(reader: impl Read, on_meta: impl FnOnce(Meta)) -> Result<Checked, Broken> {
     let mut archive = tar::Archive::new(GzDecoder::new(BufReader::with_capacity(READ_BYTES, reader)));
     let mut sums: BTreeMap<String, String> = BTreeMap::new();
     let (mut on_meta, mut meta, mut seal) = (Some(on_meta), None, None);

@@ -10,7 +10,8 @@ use crate::name::utc;
 /// each with its time and whether it is verified.
 ///
 /// With no rule everything stays. The newest verified one always does, and where none is verified, the newest.
-pub(crate) fn reasons(
+#[must_use]
+pub fn reasons(
     snapshots: &[(Timestamp, bool)],
     policy: &Retention,
     now: Timestamp,

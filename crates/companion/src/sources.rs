@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::io::AsyncReadExt as _;
 use vault::{Secret, SecretBytes, Session};
 
-use crate::config;
+use crate::settings::inline_shares;
 use crate::shares::{Shares, texts_in};
 
 /// No list of shares is longer.
@@ -17,19 +17,38 @@ const BYTES_MAX: u64 = 64 * 1024;
 
 /// One source.
 #[derive(Debug)]
-pub(crate) enum Source {
+pub enum Source {
     /// The configuration file, which is read again each time.
-    Inline { file: PathBuf, place: String },
+    Inline {
+        /// That file.
+        file: PathBuf,
+        /// The key in it.
+        place: String,
+    },
     /// A file of their own.
     File(PathBuf),
     /// Environment variables.
     Env(Vec<String>),
     /// What a command prints.
-    Exec { command: Vec<String>, timeout: Duration },
+    Exec {
+        /// The program and its arguments.
+        command: Vec<String>,
+        /// After this it is killed.
+        timeout: Duration,
+    },
     /// A credential of systemd, by its name.
     Credential(String),
     /// A secret in the KV engine of another vault.
-    Vault { session: Box<Session>, mount: String, path: String, fields: Vec<String> },
+    Vault {
+        /// The login there.
+        session: Box<Session>,
+        /// Where the engine is mounted.
+        mount: String,
+        /// The secret.
+        path: String,
+        /// Which of its fields hold shares; all, where none is named.
+        fields: Vec<String>,
+    },
 }
 
 impl fmt::Display for Source {
@@ -49,7 +68,7 @@ impl fmt::Display for Source {
 }
 
 /// What the sources gave, and what those that failed have to say. Never holds a share in words.
-pub(crate) async fn fetch(sources: &[Source], allow_readable: bool) -> (Shares, Vec<String>) {
+pub async fn fetch(sources: &[Source], allow_readable: bool) -> (Shares, Vec<String>) {
     let mut shares = Shares::default();
     let mut problems = Vec::new();
     // All at once: one that hangs costs its own time only.
@@ -75,7 +94,7 @@ pub(crate) async fn fetch(sources: &[Source], allow_readable: bool) -> (Shares, 
 impl Source {
     async fn texts(&self, allow_readable: bool) -> Result<Vec<Secret>, String> {
         match self {
-            Self::Inline { file, place } => config::inline_shares(file, place),
+            Self::Inline { file, place } => inline_shares(file, place),
             Self::File(path) => file_texts(path, allow_readable).await,
             Self::Credential(name) => {
                 let folder = std::env::var_os("CREDENTIALS_DIRECTORY")
@@ -107,7 +126,10 @@ impl Source {
 }
 
 /// Refuses a file that others than its owner may read.
-pub(crate) fn check_readers(path: &Path, allow_readable: bool) -> Result<(), String> {
+///
+/// # Errors
+/// Says what to do about it.
+pub fn check_readers(path: &Path, allow_readable: bool) -> Result<(), String> {
     let mode = std::fs::metadata(path).map_err(|error| error.to_string())?.permissions().mode();
     if mode & 0o044 == 0 || allow_readable {
         return Ok(());

@@ -12,11 +12,11 @@ use vault::{Secret, SecretBytes};
 const SHARE_BYTES: std::ops::RangeInclusive<usize> = 16..=33;
 
 /// Tells shares apart without holding one: a hash of its bytes.
-pub(crate) type ShareId = [u8; 32];
+pub type ShareId = [u8; 32];
 
 /// A share. It lives no longer than an attempt.
 #[derive(Debug)]
-pub(crate) struct Share {
+pub struct Share {
     /// As it is sent.
     pub text: Secret,
     /// The same for its hex and its base64 form.
@@ -25,7 +25,8 @@ pub(crate) struct Share {
 
 /// Distinct shares, and what else was found.
 #[derive(Debug, Default)]
-pub(crate) struct Shares {
+pub struct Shares {
+    /// The distinct ones, in the order in which they came.
     pub list: Vec<Share>,
     /// Texts that are no share.
     pub malformed: usize,
@@ -35,7 +36,7 @@ pub(crate) struct Shares {
 
 impl Shares {
     /// Takes in one more text.
-    pub(crate) fn add(&mut self, text: &Secret) {
+    pub fn add(&mut self, text: &Secret) {
         let text = text.trimmed();
         match decode(text.expose()) {
             None => self.malformed += 1,
@@ -51,8 +52,9 @@ impl Shares {
         }
     }
 
-    /// The shares that are in both.
-    pub(crate) fn ids(&self) -> HashSet<ShareId> {
+    /// What tells them apart.
+    #[must_use]
+    pub fn ids(&self) -> HashSet<ShareId> {
         self.list.iter().map(|share| share.id).collect()
     }
 }
@@ -66,7 +68,8 @@ fn decode(text: &str) -> Option<SecretBytes> {
 
 /// The texts in a file or in what a command prints: JSON (a list, or the values of an object, so that what
 /// `operator init` printed can be kept as it is), or one a line, perhaps behind a name.
-pub(crate) fn texts_in(content: &Secret) -> Vec<Secret> {
+#[must_use]
+pub fn texts_in(content: &Secret) -> Vec<Secret> {
     let content = content.trimmed();
     if let Ok(value @ (Value::Array(_) | Value::Object(_))) = serde_json::from_str(content.expose()) {
         let mut texts = Vec::new();
