@@ -8,7 +8,7 @@
 
 export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/s3-orchestrator/target
 # What the simulation reads.
-export SEED SEEDS FROM CUTS SHRINK LOG
+export SEED SEEDS FROM CUTS SHRINK LOG MUTATION KEPT
 
 SAY = @printf '\n== %s\n'
 

@@ -7,7 +7,7 @@ use catalog::{BackendId, Catalog};
 use format::PathGrammar;
 use runtime::{Bell, Clock, Ids, mutation};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use types::{BackendName, BootId, Traffic};
+use types::{BackendName, BootId, Timestamp, Traffic};
 
 use crate::held::Abandoned;
 use crate::readers::Readers;
@@ -107,6 +107,7 @@ pub(crate) struct Shared {
     pub(crate) hashers: crate::hashers::Hashers,
     pub(crate) health: crate::health::Health,
     pub(crate) frozen: crate::freeze::Frozen,
+    pub(crate) lease: crate::liveness::Lease,
     pub(crate) dooms: crate::unshipped::Dooms,
     pub(crate) troubles: crate::drain::Troubles,
     pub(crate) stats: crate::stats::FleetStats,
@@ -139,6 +140,7 @@ impl Engine {
                 hashers: crate::hashers::Hashers::default(),
                 health: crate::health::Health::new(places.len()),
                 frozen: crate::freeze::Frozen::default(),
+                lease: crate::liveness::Lease::default(),
                 dooms: crate::unshipped::Dooms::default(),
                 troubles: crate::drain::Troubles::default(),
                 stats: crate::stats::FleetStats::default(),
@@ -213,6 +215,11 @@ impl Shared {
         if blobs.iter().any(is_short) {
             self.short.ring();
         }
+    }
+
+    /// Now, by the clock that does not jump: for what is put off, and for what has to be old enough.
+    pub(crate) fn now_lasting(&self) -> Timestamp {
+        if mutation::is_on("work.steady") { self.clock.now() } else { self.steady.now() }
     }
 
     pub(crate) fn place(&self, id: BackendId) -> Option<(usize, &Place)> {

@@ -11,6 +11,7 @@ use catalog::{
     BackendId, CommitMove, Held as HeldReplica, MoveSource, Retire, Retired, Target, WriteOutcome,
 };
 use futures::StreamExt;
+use runtime::mutation;
 use types::{BlobId, ByteRange, ObjectKey, ReplicaId, ReplicaPath, Traffic};
 
 use crate::EngineError;
@@ -18,6 +19,7 @@ use crate::engine::{Place, Shared};
 use crate::get::Reading;
 use crate::held::Held;
 use crate::limits::Shut;
+use crate::liveness::lapsed;
 
 /// What became of making a replica.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,8 +53,11 @@ impl Shared {
         order: &[usize],
     ) -> Result<Made, EngineError> {
         // Registered before it is located: what it is made of is not deleted meanwhile.
-        let guard = self.readers.enter(self.catalog.horizon());
+        let mut guard = self.readers.enter(self.catalog.horizon());
         let Some(source) = self.catalog.move_source(blob).await? else { return Ok(Made::Gone) };
+        if mutation::is_on("move.reads-first") {
+            guard = self.readers.enter(self.catalog.horizon());
+        }
         let size = source.piece.blob_size;
         let _budget = self.take_budget(size.min(self.settings.window_bytes)).await?;
         let mut held = Held::new(self);
@@ -198,6 +203,9 @@ impl Shared {
             chunk.map_err(|error| BodyError(error.to_string()))
         });
         let body = Body { length: source.piece.blob_size, stream: Box::pin(stream) };
+        if !self.lease.holds() {
+            return Err(EngineError::Unavailable(lapsed(place.name()).to_string()));
+        }
         if let Some(progress) = held.progress(target.replica) {
             progress.start();
             progress.release();
@@ -205,7 +213,7 @@ impl Shared {
         let started = runtime::instant_now();
         let answer = place.maintenance.put(&target.path, body, PutOptions { metadata }).await;
         let answer = answer.and_then(|receipt| {
-            if taken.load(Relaxed) == source.piece.blob_size {
+            if taken.load(Relaxed) == source.piece.blob_size || mutation::is_on("move.took-all") {
                 return Ok(receipt);
             }
             let why = "was answered before it had all bytes";

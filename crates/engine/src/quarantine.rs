@@ -38,7 +38,7 @@ impl Engine {
     /// Where the catalog does not answer.
     pub async fn expire_quarantined(&self, limit: u32) -> Result<u32, EngineError> {
         let shared = &self.shared;
-        let (change, now) = (shared.ids.change(), shared.clock.now());
+        let (change, now) = (shared.ids.change(), shared.now_lasting());
         let doomed = shared.repeat(|| shared.catalog.expire_quarantined(change, now, limit)).await?;
         if doomed > 0 {
             shared.wake_reaper();

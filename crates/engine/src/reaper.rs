@@ -59,7 +59,8 @@ impl Engine {
             return Ok(Reaped::default());
         };
         shared.look_for_unshipped().await?;
-        let (horizon, now) = (shared.oldest_read().min(shared.shipped_dooms()), shared.steady.now());
+        let horizon = shared.oldest_read().await?.min(shared.shipped_dooms());
+        let now = shared.steady.now();
         let doomed = shared.catalog.claim_doomed(&[backend], horizon, now, BATCH).await?;
         if doomed.is_empty() {
             return Ok(Reaped::default());
@@ -95,7 +96,7 @@ impl Engine {
             return Ok(Step::Idle);
         }
         let told = shared.tell_abandoned().await?;
-        let (change, horizon) = (shared.ids.change(), shared.oldest_read());
+        let (change, horizon) = (shared.ids.change(), shared.oldest_read().await?);
         let seen = shared.catalog.horizon();
         let more = shared.repeat(|| shared.catalog.dissolve_manifests(change, horizon, ENTRIES)).await?;
         if told || shared.catalog.horizon() != seen {
@@ -130,8 +131,20 @@ impl Engine {
 }
 
 impl Shared {
-    /// The number behind which nothing may be deleted yet.
-    fn oldest_read(&self) -> u64 {
+    /// The number behind which nothing may be deleted yet: here, and on every other instance that lives. One that
+    /// has not told since something was doomed may still read it.
+    async fn oldest_read(&self) -> Result<u64, CatalogError> {
+        let here = self.oldest_read_here();
+        if self.lease.is_alone() || mutation::is_on("reap.others") {
+            return Ok(here);
+        }
+        let living = self.catalog.living().await?;
+        let others = living.iter().filter(|instance| instance.boot != self.boot);
+        Ok(others.map(|instance| instance.oldest_read).fold(here, u64::min))
+    }
+
+    /// The same, for the readers of this instance.
+    pub(crate) fn oldest_read_here(&self) -> u64 {
         // In this order: a reader that registers in between notes no older number.
         let present = self.catalog.horizon();
         self.readers.oldest(present)

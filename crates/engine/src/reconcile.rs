@@ -7,6 +7,7 @@
 
 use backend::{Entry, ErrorKind};
 use catalog::{BackendId, KnownReplica, ReplicaRow, ReplicaState, Stray};
+use runtime::mutation;
 use types::{ReplicaId, Timestamp};
 
 use crate::engine::{Engine, Place, Shared};
@@ -62,7 +63,7 @@ impl Engine {
         let place = shared.present_place(backend).await?;
         let totals = shared.catalog.totals().await?;
         let live = totals.backends.iter().find(|known| known.backend == place.id);
-        let began = shared.clock.now();
+        let began = shared.now_lasting();
         // Each run errs about others: its time is chance enough.
         let seen = Seen::for_about(live.map_or(0, |known| known.replicas_live), began.as_millis());
         let (phase, found) = (Phase::Listing(None), Found::default());
@@ -111,7 +112,7 @@ impl Shared {
         }
         let missing = || EngineError::Internal(format!("there is no backend {}", backend.0));
         let (index, place) = self.place(backend).ok_or_else(missing)?;
-        if self.marker(index).await == MarkerSeen::There {
+        if self.marker(index).await == MarkerSeen::There || mutation::is_on("reconcile.marker") {
             return Ok(place);
         }
         let name = place.name();
@@ -197,6 +198,7 @@ impl Shared {
     async fn confirm(&self, place: &Place, stray: Stray) -> Result<Option<Stray>, EngineError> {
         let now = self.clock.now();
         match place.maintenance.head(&stray.path).await {
+            _ if mutation::is_on("reconcile.confirmed") => Ok(Some(stray)),
             // What came late is not yet what it will be.
             Ok(stat) if stat.modified.is_some_and(|at| !self.is_settled(place, at, now)) => Ok(None),
             Ok(stat) => {
@@ -212,7 +214,7 @@ impl Shared {
         if strays.is_empty() {
             return Ok(0);
         }
-        let until = self.clock.now().plus(self.settings.quarantine_kept);
+        let until = self.now_lasting().plus(self.settings.quarantine_kept);
         let change = self.ids.change();
         let quarantine = || self.catalog.quarantine(change, place.id, strays.clone(), until);
         let new = self.repeat(quarantine).await?;
@@ -239,6 +241,7 @@ impl Shared {
                 continue;
             }
             let why = match place.maintenance.head(&row.path).await {
+                _ if mutation::is_on("reconcile.looked-up") => "was not listed".to_owned(),
                 Ok(stat) => {
                     let known = self.catalog.known_replicas(&[row.replica]).await?;
                     let size = known.into_iter().flatten().next().map_or(stat.size, |known| known.size);

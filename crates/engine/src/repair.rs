@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use catalog::{BackendId, MoveSource, Postponed, ReplicaAt, ReplicaState, Retire, Retired, ShortBlob};
 use futures::{StreamExt, stream};
+use runtime::mutation;
 use types::{BlobId, ReplicaId, Timestamp};
 
 use crate::EngineError;
@@ -77,7 +78,7 @@ impl Engine {
         gone: &[BackendId],
     ) -> Result<Repaired, EngineError> {
         let shared = &self.shared;
-        let now = shared.clock.now();
+        let now = shared.now_lasting();
         let shortage = shared.catalog.short_blobs(now, options.batch).await?;
         let next = shortage.next.map(|at| pause_until(at, now));
         if shortage.due.is_empty() {
@@ -232,11 +233,14 @@ impl Shared {
         };
         let pause = retry_after(short.attempts);
         tracing::warn!(blob = %short.blob, attempts = short.attempts + 1, error, "a blob could not be repaired, trying again in {pause:?}");
-        Outcome::Failed(Postponed { blob: short.blob, retry_at: self.clock.now().plus(pause), error })
+        Outcome::Failed(Postponed { blob: short.blob, retry_at: self.now_lasting().plus(pause), error })
     }
 
     /// Dooms the suspect replicas of a blob, as far as enough others are live.
     pub(crate) async fn retire_suspects(&self, blob: BlobId, gone: &[BackendId]) -> Result<(), EngineError> {
+        if mutation::is_on("suspect.retired") {
+            return Ok(());
+        }
         let Some(source) = self.catalog.move_source(blob).await? else { return Ok(()) };
         for at in source.replicas().iter().filter(|at| at.state == ReplicaState::Suspect) {
             self.retire(at, source.wanted, gone.to_vec()).await?;

@@ -5,6 +5,7 @@
 
 use catalog::{Names, SnapshotCursor};
 use format::shipped::{self, Header, Piece, ShippedName};
+use runtime::mutation;
 use types::{BackendName, ChangeId, ObjectKey, Timestamp};
 
 use crate::EngineError;
@@ -119,6 +120,9 @@ impl Engine {
         let header = Header { first, last, ..self.header(number).await? };
         let changes = unshipped.lines.iter().map(|line| line.change).collect::<Vec<_>>();
         let lines: Vec<String> = unshipped.lines.into_iter().map(|line| line.text).collect();
+        if mutation::is_on("ship.stored-first") {
+            shared.repeat(|| shared.catalog.mark_shipped(changes.clone())).await?;
+        }
         let stored = self.put_shipped(&header, Piece::Segment, &lines).await.inspect_err(|error| {
             if matches!(error, EngineError::OutOfSpace { .. }) {
                 shared.segments_have_no_room();

@@ -21,6 +21,7 @@ pub(crate) struct FleetStats {
     expiry_failed: AtomicU64,
     strays: AtomicU64,
     vanished: AtomicU64,
+    buried: AtomicU64,
     imports: [AtomicU64; ImportDecision::ALL.len()],
 }
 
@@ -81,6 +82,8 @@ pub struct FleetCounts {
     pub strays: u64,
     /// Live replicas that were not there.
     pub vanished: u64,
+    /// Other instances that were declared dead.
+    pub buried: u64,
     /// Paths that were to be imported, by what became of them, in the order of [`ImportDecision::ALL`].
     pub imports: [u64; ImportDecision::ALL.len()],
 }
@@ -122,6 +125,10 @@ impl FleetStats {
         self.expired.fetch_add(objects, Relaxed);
     }
 
+    pub(crate) fn buried(&self, instances: u64) {
+        self.buried.fetch_add(instances, Relaxed);
+    }
+
     pub(crate) fn import_classified(&self, decision: ImportDecision, paths: u64) {
         let at = ImportDecision::ALL.iter().position(|known| *known == decision);
         self.imports[at.expect("all are listed")].fetch_add(paths, Relaxed);
@@ -154,6 +161,7 @@ impl Engine {
             expiry_failed: read(&stats.expiry_failed),
             strays: read(&stats.strays),
             vanished: read(&stats.vanished),
+            buried: read(&stats.buried),
             imports: std::array::from_fn(|at| read(&stats.imports[at])),
         }
     }

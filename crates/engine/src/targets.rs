@@ -19,6 +19,7 @@ use crate::engine::Shared;
 use crate::held::{Held, Progress};
 use crate::internal::traffic_of;
 use crate::limits::Shut;
+use crate::liveness::lapsed;
 use crate::window::Window;
 
 /// The object that a blob is written for.
@@ -106,12 +107,17 @@ impl<'a> Targets<'a> {
         let body = Body { length: self.size, stream: Box::pin(reader) };
         let options = PutOptions { metadata: self.object.says.to_vec() };
         let (path, released, begun) = (target.path.clone(), self.released, progress.clone());
+        let lease = self.shared.lease.clone();
         self.running.push(Box::pin(async move {
+            let started = Instant::now();
+            if !lease.holds() {
+                let result = Err(lapsed(backend.name()));
+                return Ended { slot, started, result };
+            }
             begun.start();
             if released {
                 begun.release();
             }
-            let started = Instant::now();
             let result = backend.put(&path, body, options).await;
             Ended { slot, started, result }
         }));

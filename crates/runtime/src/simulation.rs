@@ -4,6 +4,7 @@
 //! in test builds, nothing happens either until a thread enters a simulation: then everything on that thread is
 //! directed by it. Tasks of a runtime with one thread stay on that thread.
 
+use std::task::Waker;
 use std::time::Duration;
 
 /// How long what passes a point is held up.
@@ -29,6 +30,20 @@ pub trait Director {
 
     /// Whether the answer of the transaction that just happened gets lost.
     fn loses_answer(&self) -> bool;
+
+    /// Whether a process stands still, as one that got SIGSTOP. Whoever is told so waits for `waker`.
+    fn is_stopped(&self, _process: u64, _waker: &Waker) -> bool {
+        false
+    }
+}
+
+/// The number of a process that everything belongs to which belongs to none.
+pub const NO_PROCESS: u64 = 0;
+
+/// Which process this task belongs to.
+#[must_use]
+pub fn process() -> u64 {
+    directed::process()
 }
 
 /// A point that a simulation may hold up, in a process that it may kill here.
@@ -65,7 +80,29 @@ pub fn loses_answer() -> bool {
 
 #[cfg(not(feature = "simulation"))]
 mod directed {
-    use super::Pause;
+    use super::{NO_PROCESS, Pause};
+
+    #[inline(always)]
+    pub(super) fn process() -> u64 {
+        NO_PROCESS
+    }
+
+    #[inline(always)]
+    pub(crate) fn inherit<F>(future: F) -> F {
+        future
+    }
+
+    /// Lets a future belong to a process.
+    #[inline(always)]
+    pub fn belonging<F>(_process: u64, future: F) -> F {
+        future
+    }
+
+    /// Does something for no process, whoever does it.
+    #[inline(always)]
+    pub fn apart<T>(work: impl FnOnce() -> T) -> T {
+        work()
+    }
 
     #[inline(always)]
     pub(super) fn pause(_: &'static str) -> Pause {
@@ -90,14 +127,63 @@ mod directed {
 
 #[cfg(feature = "simulation")]
 mod directed {
-    use std::cell::RefCell;
+    use std::cell::{Cell, RefCell};
     use std::future::Future;
+    use std::pin::Pin;
     use std::rc::Rc;
+    use std::task::{Context, Poll};
 
-    use super::{Director, Pause};
+    use super::{Director, NO_PROCESS, Pause};
 
     thread_local! {
+        static PROCESS: Cell<u64> = const { Cell::new(NO_PROCESS) };
         static DIRECTOR: RefCell<Option<Rc<dyn Director>>> = const { RefCell::new(None) };
+    }
+
+    /// A future that belongs to a process, as does all that it spawns: it runs while the process does.
+    pub struct Belonging<F> {
+        process: u64,
+        future: Pin<Box<F>>,
+    }
+
+    /// Lets a future belong to a process.
+    pub fn belonging<F: Future>(process: u64, future: F) -> Belonging<F> {
+        Belonging { process, future: Box::pin(future) }
+    }
+
+    /// Does something for no process, whoever does it.
+    pub fn apart<T>(work: impl FnOnce() -> T) -> T {
+        let _back = Back(PROCESS.replace(NO_PROCESS));
+        work()
+    }
+
+    pub(crate) fn inherit<F: Future>(future: F) -> Belonging<F> {
+        belonging(process(), future)
+    }
+
+    pub(super) fn process() -> u64 {
+        PROCESS.get()
+    }
+
+    impl<F: Future> Future for Belonging<F> {
+        type Output = F::Output;
+
+        fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+            let process = self.process;
+            if process != NO_PROCESS && director().is_some_and(|to| to.is_stopped(process, cx.waker())) {
+                return Poll::Pending;
+            }
+            let _back = Back(PROCESS.replace(process));
+            self.future.as_mut().poll(cx)
+        }
+    }
+
+    struct Back(u64);
+
+    impl Drop for Back {
+        fn drop(&mut self) {
+            PROCESS.set(self.0);
+        }
     }
 
     fn director() -> Option<Rc<dyn Director>> {
@@ -146,5 +232,7 @@ mod directed {
     }
 }
 
+pub(crate) use directed::inherit;
 #[cfg(feature = "simulation")]
-pub use directed::run;
+pub use directed::{Belonging, run};
+pub use directed::{apart, belonging};

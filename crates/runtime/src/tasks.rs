@@ -45,7 +45,7 @@ where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
-    Task { handle: tokio::spawn(future), detached: false }
+    Task { handle: tokio::spawn(simulation::inherit(future)), detached: false }
 }
 
 /// Runs a function that blocks or computes for long on a thread kept for that. It cannot be stopped

@@ -8,6 +8,7 @@
 mod drain;
 mod factor;
 mod fleet;
+mod heart;
 mod lifecycle;
 mod observer;
 mod proof_ages;
@@ -33,6 +34,7 @@ use catalog::BackendId;
 pub use drain::Drain;
 pub use factor::Factor;
 pub use fleet::{FleetOptions, start_fleet};
+pub use heart::{Heart, HeartOptions};
 pub use lifecycle::Lifecycle;
 pub use observer::{Observer, RunStatus, Work};
 pub use proof_ages::ProofAges;
@@ -47,7 +49,7 @@ pub use scrub::{Scrub, ScrubOptions};
 pub use shipper::Shipper;
 pub use stand_in::StandIn;
 pub use sync::Importer;
-pub use table::{Upkeep, start, start_shipper, start_upkeep};
+pub use table::{Upkeep, start, start_heart, start_shipper, start_upkeep};
 pub use trim::Trim;
 pub use uploads::Uploads;
 

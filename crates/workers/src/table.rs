@@ -8,8 +8,8 @@ use runtime::{Schedule, Supervisor};
 
 use crate::fleet::NEVER;
 use crate::{
-    Factor, Gone, Observer, ProofAges, Reaper, Records, Release, Repair, Scrub, ScrubOptions, Shipper,
-    StandIn, Trim,
+    Factor, Gone, Heart, HeartOptions, Observer, ProofAges, Reaper, Records, Release, Repair, Scrub,
+    ScrubOptions, Shipper, StandIn, Trim,
 };
 
 /// How long what was doomed waits for more: one request to a backend deletes a thousand.
@@ -93,6 +93,12 @@ pub fn start_upkeep(supervisor: &mut Supervisor, engine: &Engine, upkeep: &Upkee
         schedule = Schedule::every(NEVER).first_within(NEVER);
     }
     supervisor.add(schedule, move || Scrub::new(scrubs.clone(), options));
+}
+
+/// Starts the worker by which one of several instances shows that it lives.
+pub fn start_heart(supervisor: &mut Supervisor, engine: &Engine, options: &HeartOptions) {
+    let (beats, options) = (engine.clone(), options.clone());
+    supervisor.add(Schedule::every(options.interval), move || Heart::new(beats.clone(), options.clone()));
 }
 
 /// Starts the worker that brings the journal to the backends, a file per `pace` at most.

@@ -25,6 +25,12 @@ pub enum Cut {
     Event(usize),
     /// The shuffling of tasks.
     Shuffle,
+    /// Repair, trimming and scrubbing.
+    Upkeep,
+    /// Objects that expire.
+    Expiry,
+    /// Something that an operator asks for.
+    Order(usize),
     /// All limits.
     Limits,
     /// A stop in order.
@@ -54,6 +60,9 @@ impl Cuts {
                 Cut::Crash(crash) => plan.crashes[*crash].after_points = u64::MAX,
                 Cut::Event(event) => plan.events[*event].at_ms = u64::MAX,
                 Cut::Shuffle => plan.shuffle = 0,
+                Cut::Upkeep => plan.workers.upkeep = None,
+                Cut::Expiry => plan.workers.expiry = None,
+                Cut::Order(order) => plan.workers.orders[*order].at_ms = u64::MAX,
                 Cut::Limits => plan.limits = None,
                 Cut::Restart(restart) => cut_restart(plan, *restart),
                 Cut::Breakers => plan.breakers = None,
@@ -62,6 +71,7 @@ impl Cuts {
         }
         plan.crashes.retain(|crash| crash.after_points < u64::MAX && !self.has(Fault::Crash));
         plan.events.retain(|event| event.at_ms < u64::MAX && !self.has(event.fault));
+        plan.workers.orders.retain(|order| order.at_ms < u64::MAX);
         plan.clients = kept.into_iter().map(|ops| ops.into_iter().flatten().collect()).collect();
     }
 
@@ -128,6 +138,9 @@ impl fmt::Display for Cuts {
                 Cut::Crash(crash) => write!(f, "crash:{crash}"),
                 Cut::Event(event) => write!(f, "event:{event}"),
                 Cut::Shuffle => write!(f, "shuffle:all"),
+                Cut::Upkeep => write!(f, "upkeep:all"),
+                Cut::Expiry => write!(f, "expiry:all"),
+                Cut::Order(order) => write!(f, "order:{order}"),
                 Cut::Limits => write!(f, "limits:all"),
                 Cut::Restart(restart) => write!(f, "restart:{restart}"),
                 Cut::Breakers => write!(f, "breakers:all"),
@@ -162,6 +175,9 @@ fn parse(text: &str) -> Option<Cut> {
         "crash" => Cut::Crash(value.parse().ok()?),
         "event" => Cut::Event(value.parse().ok()?),
         "shuffle" => Cut::Shuffle,
+        "upkeep" => Cut::Upkeep,
+        "expiry" => Cut::Expiry,
+        "order" => Cut::Order(value.parse().ok()?),
         "limits" => Cut::Limits,
         "restart" => Cut::Restart(value.parse().ok()?),
         "breakers" => Cut::Breakers,
@@ -176,7 +192,7 @@ mod tests {
 
     #[test]
     fn cuts_are_read_as_they_are_written() {
-        let text = "client:1,op:0.3,fault:rot,crash:0,event:2,shuffle:all,limits:all,restart:0,breakers:all,outage:1";
+        let text = "client:1,op:0.3,fault:rot,crash:0,event:2,shuffle:all,upkeep:all,expiry:all,order:1,limits:all,restart:0,breakers:all,outage:1";
         assert_eq!(text.parse::<Cuts>().unwrap().to_string(), text);
         assert!("client:x".parse::<Cuts>().is_err());
     }

@@ -78,6 +78,7 @@ impl SimBackend {
             bytes: Vec::new(),
             whole: false,
             settled: false,
+            process: runtime::simulation::process(),
         };
         let stops_at = self.world().chance.below(body.length.max(1));
         while let Some(chunk) = body.stream.next().await {
@@ -155,9 +156,14 @@ impl SimBackend {
     fn find(&self, operation: &'static str, path: &ReplicaPath) -> Result<Bytes, BackendError> {
         let store = locked(&self.provider.store);
         let found = store.objects.get(path.as_str()).cloned();
-        let deleted = store.deleted.contains(path.as_str());
+        let deleted = store.deleted.contains_key(path.as_str());
         drop(store);
-        if found.is_none() && deleted && operation == "get" {
+        // Whoever was taken for dead reads what nobody keeps for it any more; it is told that nothing is there.
+        // So is an old catalog.
+        let process = runtime::simulation::process();
+        let may_be_dead =
+            process == runtime::simulation::NO_PROCESS || self.world().stopped.was_silent(process);
+        if found.is_none() && deleted && operation == "get" && !may_be_dead {
             let what = format!("{path} on {} is read and was deleted", self.provider.name());
             self.world().violate(Law::ReadersFirst, what);
         }
@@ -226,16 +232,19 @@ struct Sent {
     bytes: Vec<u8>,
     whole: bool,
     settled: bool,
+    process: u64,
 }
 
 impl Sent {
     fn arrives(&mut self) {
         self.settled = true;
+        self.provider.note_sender(&self.path, self.process);
         self.provider.store(&self.path, std::mem::take(&mut self.bytes).into());
     }
 
     fn arrives_late(&mut self) {
         self.settled = true;
+        self.provider.note_sender(&self.path, self.process);
         self.provider.store_late(std::mem::take(&mut self.path), std::mem::take(&mut self.bytes).into());
     }
 }
@@ -348,6 +357,7 @@ impl Backend for SimBackend {
     async fn head(&self, path: &ReplicaPath) -> Result<Stat, BackendError> {
         self.arrive("head", &[]).await?;
         if self.provider.away().is_some() {
+            self.provider.is_back_soon(path);
             return Err(self.error("head", ErrorKind::NotFound, "nothing is mounted there"));
         }
         let bytes = self.find("head", path)?;

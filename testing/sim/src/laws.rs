@@ -35,6 +35,20 @@ pub enum Law {
     Suspicion,
     /// The catalog's books are right.
     Books,
+    /// Every blob has as many sound replicas as it should, some time after the last fault.
+    Restored,
+    /// What drains takes nothing new and becomes empty.
+    Emptied,
+    /// What no row names is charged, kept, and never visible.
+    Strays,
+    /// Objects expire when they are old enough, and not before.
+    Expiry,
+    /// While the brake holds, nothing is deleted.
+    Brake,
+    /// A lost catalog comes back as it was shipped, and an old one does no harm.
+    ComesBack,
+    /// Nobody is declared dead whose heart beat within a lease.
+    Lived,
     /// A provider never counts more than its limits allow in a period.
     NeverOver,
     /// What is granted and not spent is no more than was spent: crashes do not eat the period.
@@ -66,13 +80,13 @@ pub(crate) async fn judge_quiet(world: &World, catalog: &dyn Catalog, providers:
     let rows = catalog.replicas(None, u32::MAX).await.unwrap();
     for (index, provider) in providers.iter().enumerate() {
         let of_this = rows.iter().filter(|row| row.backend.0 == provider.number());
-        judge_ledger(world, provider, of_this.collect());
+        judge_ledger(world, provider, index, of_this.collect());
         judge_charge(world, catalog, provider, index).await;
     }
 }
 
 /// The rows of a backend are what lies there.
-fn judge_ledger(world: &World, provider: &Provider, rows: Vec<&ReplicaRow>) {
+fn judge_ledger(world: &World, provider: &Provider, index: usize, rows: Vec<&ReplicaRow>) {
     let name = provider.name_text();
     let stored = provider.stored();
     let mut named = BTreeSet::new();
@@ -89,12 +103,26 @@ fn judge_ledger(world: &World, provider: &Provider, rows: Vec<&ReplicaRow>) {
                 format!("replica {} at {} on {name} is suspect for no reason", row.replica, row.path),
             ),
             ReplicaState::Live | ReplicaState::Suspect => {}
+            ReplicaState::Quarantined
+                if there
+                    && (world.asked.is_stray(index, row.path.as_str())
+                        || provider.came_from_the_dead(row.path.as_str())
+                        || world.plan.catalogs.is_some()) => {}
+            ReplicaState::Quarantined => world.violate(
+                Law::Strays,
+                format!("{} on {name} is in quarantine, and it is no stray or not there", row.path),
+            ),
             // Where deletes free nothing, a doomed replica stays charged until the operator acts.
             ReplicaState::Doomed if provider.hides() => {}
             state => world.violate(
                 Law::Settled,
                 format!("replica {} at {} on {name} is {state:?} for ever", row.replica, row.path),
             ),
+        }
+    }
+    for (at, path) in world.asked.strays().into_iter().filter(|(at, _)| *at == index) {
+        if !stored.contains_key(&path) {
+            world.violate(Law::Strays, format!("{path} on backend {at} was no operator's to delete"));
         }
     }
     for path in stored.keys().filter(|path| !path.starts_with(".s3-orchestrator/")) {
@@ -108,7 +136,7 @@ fn judge_ledger(world: &World, provider: &Provider, rows: Vec<&ReplicaRow>) {
 async fn judge_charge(world: &World, catalog: &dyn Catalog, provider: &Provider, index: usize) {
     let charged = catalog.charged().await.unwrap();
     let charged = charged.iter().find(|(id, ..)| id.0 == provider.number()).map_or(0, |(.., bytes)| *bytes);
-    let billed = provider.billed();
+    let billed = provider.billed() - unknown_files(world, catalog, provider).await;
     let lost = provider.harmed_bytes();
     if charged < billed {
         world.violate(
@@ -119,6 +147,21 @@ async fn judge_charge(world: &World, catalog: &dyn Catalog, provider: &Provider,
         let what = format!("backend {index} is charged for {charged} bytes and bills {billed}");
         world.violate(Law::Settled, what);
     }
+}
+
+/// What a catalog that was lost shipped and came late: the next one leaves it alone, for it may be all that is left of
+/// another one, and does not count it.
+async fn unknown_files(world: &World, catalog: &dyn Catalog, provider: &Provider) -> u64 {
+    if world.plan.catalogs.is_none() {
+        return 0;
+    }
+    let rows = catalog.replicas(None, u32::MAX).await.unwrap();
+    let known: BTreeSet<&str> = rows.iter().map(|row| row.path.as_str()).collect();
+    let stored = provider.stored();
+    let unknown = stored.iter().filter(|(path, bytes)| {
+        path.starts_with(".s3-orchestrator/") && !bytes.is_empty() && !known.contains(path.as_str())
+    });
+    unknown.map(|(_, bytes)| provider.bill(bytes)).sum()
 }
 
 /// Which replicas of a blob are intact, for those that do harm: the last one is nobody's to take.

@@ -1,4 +1,4 @@
-//! The simulation: the product's engine, reaper and catalog in a world that a seed decides.
+//! The simulation: the product's engine, workers and catalog in a world that a seed decides.
 //!
 //! A [`Plan`] is drawn from a seed: backends and how badly they behave, what clients do, when the process is
 //! killed. A [`Simulation`] carries it out on one thread, with a paused clock, every task held up at random at the
@@ -10,26 +10,36 @@
 #![expect(clippy::unwrap_used, reason = "a simulation fails by panicking")]
 
 mod body;
+mod catalogs;
 mod client;
 mod cuts;
+mod deed;
 mod driver;
+mod expiring;
 mod fault;
 mod gate;
 pub mod history;
+mod instances;
 mod laws;
 mod limits;
+mod operator;
 mod outage;
 mod plan;
 mod process;
 mod provider;
+mod restored;
 mod shrink;
 mod sign;
 mod simulation;
 mod upload;
+mod workers;
 mod world;
 
+pub use catalogs::{CatalogFate, CatalogsPlan};
 pub use cuts::{Cut, Cuts};
+pub use deed::Deed;
 pub use fault::Fault;
+pub use instances::{InstancesPlan, Stop};
 pub use laws::{Law, Violation};
 pub use limits::LimitsPlan;
 pub use outage::{BreakersPlan, Outage};
@@ -37,3 +47,4 @@ pub use plan::{Ask, BackendPlan, Crash, Event, Op, PartPlan, Plan, UploadEnd, Ve
 pub use shrink::shrink;
 pub use sign::Sign;
 pub use simulation::{Outcome, Simulation};
+pub use workers::{Command, ExpiryPlan, Order, UpkeepPlan, WorkersPlan};

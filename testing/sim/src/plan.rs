@@ -5,9 +5,12 @@ use std::collections::BTreeMap;
 use runtime::Chance;
 
 use crate::Fault;
+use crate::catalogs::CatalogsPlan;
 use crate::cuts::Cuts;
+use crate::instances::InstancesPlan;
 use crate::limits::LimitsPlan;
 use crate::outage::{self, BreakersPlan, Outage};
+use crate::workers::{self, WorkersPlan};
 
 /// What happens in one run.
 #[derive(Debug, Clone)]
@@ -40,6 +43,12 @@ pub struct Plan {
     pub catalog_refuses: u64,
     /// How strongly tasks are shuffled: in how many of a hundred points one is held up.
     pub shuffle: u64,
+    /// What workers do beside the reapers.
+    pub workers: WorkersPlan,
+    /// Several instances on one catalog, where there are.
+    pub instances: Option<InstancesPlan>,
+    /// What befalls the catalog, where something does.
+    pub catalogs: Option<CatalogsPlan>,
     /// What the backends allow per period, where anything is limited.
     pub limits: Option<LimitsPlan>,
     /// What is left alone once it is gone, where anything is.
@@ -226,8 +235,15 @@ impl Plan {
         // Each from a chance of its own: what the others draw stays as it is.
         outage::draw(&Chance::seeded(seed ^ 0x0b4ea), &mut plan);
         LimitsPlan::draw(&Chance::seeded(seed ^ 0x11417), &mut plan);
+        workers::draw(seed, &mut plan);
         cuts.apply(&mut plan);
         plan
+    }
+
+    /// Processes that run at once. They are numbered from 1 on.
+    #[must_use]
+    pub fn processes(&self) -> u64 {
+        self.instances.as_ref().map_or(1, |instances| instances.number)
     }
 
     /// Whether nothing goes wrong in it.
@@ -241,6 +257,7 @@ impl Plan {
             && self.events.is_empty()
             && self.catalog_loses == 0
             && self.catalog_refuses == 0
+            && self.workers.orders.is_empty()
             && self.outages.is_empty()
     }
 
@@ -286,6 +303,9 @@ impl Draw {
             catalog_loses: if calm || !self.one_in(3) { 0 } else { 5 + self.below(60) },
             catalog_refuses: if calm || !self.one_in(6) { 0 } else { 5 + self.below(60) },
             shuffle: *self.pick(&[10, 40, 70]),
+            workers: WorkersPlan::default(),
+            instances: None,
+            catalogs: None,
             limits: None,
             breakers: None,
             outages: Vec::new(),

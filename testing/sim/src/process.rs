@@ -9,22 +9,23 @@ use std::time::Duration;
 
 use backend::{Allowance, Backend, Meter, Retry, RetryOptions, Timeout, TimeoutOptions};
 use catalog::sqlite::{MemoryFile, Options, Sqlite};
-use catalog::{BackendSpec, Catalog, Deployment};
+use catalog::{BackendSpec, Brake, Catalog, Deployment, Instances, Ledger};
 use engine::{Bucket, Engine, Grants, Parts, Place, Settings, Strategy};
 use format::PathGrammar;
 use futures::FutureExt;
-use runtime::{Chance, Clock, Ids, Shutdown, Supervisor, Task};
+use runtime::{Chance, Clock, Ids, Shutdown, Supervisor, Task, simulation};
 use tokio::sync::oneshot;
 use types::{BucketName, Traffic};
 
 use crate::driver::SimBackend;
 use crate::provider::Provider;
 use crate::world::{World, locked};
-use crate::{Law, limits, outage};
+use crate::{Deed, Law, instances, limits, outage};
 
 /// A running process.
 pub(crate) struct Process {
     world: Arc<World>,
+    number: u64,
     pub(crate) engine: Engine,
     pub(crate) catalog: Arc<Sqlite>,
     pub(crate) clock: Clock,
@@ -32,7 +33,28 @@ pub(crate) struct Process {
     requests: Mutex<BTreeMap<u64, Task<()>>>,
     next: AtomicU64,
     workers: Mutex<Option<Supervisor>>,
+    tallied: Mutex<BTreeMap<Deed, u64>>,
     grants: Mutex<Option<Arc<Grants>>>,
+}
+
+/// Which start of which process.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Start {
+    /// The number of the process, from 1 on.
+    pub(crate) number: u64,
+    /// Numbers its starts.
+    pub(crate) life: u64,
+    /// How wrong its clock is.
+    pub(crate) skew_ms: i64,
+}
+
+/// The catalog as processes find it.
+#[derive(Clone)]
+pub(crate) enum Origin {
+    /// A file that one process owns.
+    Own(MemoryFile),
+    /// A server that several share.
+    Shared(Arc<Sqlite>),
 }
 
 /// Nobody answered: the process is not there, or went away.
@@ -40,26 +62,35 @@ pub(crate) struct Process {
 pub(crate) struct Broken;
 
 impl Process {
-    /// Starts on what the one before left. `life` numbers the starts.
+    /// Starts on what the one before left.
     pub(crate) async fn start(
         world: &Arc<World>,
-        file: &MemoryFile,
+        origin: &Origin,
         providers: &[Arc<Provider>],
-        (life, skew_ms): (u64, i64),
+        start: Start,
     ) -> Self {
+        let Start { number, life, skew_ms } = start;
         world.lives.fetch_add(1, Ordering::Relaxed);
         let clock = Clock::simulated(world.true_now());
         clock.set_skew_ms(skew_ms);
-        let chance = Chance::seeded(world.plan.seed.wrapping_mul(0x9e37_79b9) ^ (life << 40));
+        let seed = world.plan.seed.wrapping_mul(0x9e37_79b9);
+        let chance = Chance::seeded(seed ^ (life << 40) ^ (number.wrapping_sub(1) << 56));
         let ids = Ids::new(clock.steady(), chance.clone());
         let options = Options { clock: clock.clone(), ..Options::default() };
-        let catalog = Arc::new(file.open_with(options).unwrap());
+        let catalog = match origin {
+            Origin::Own(file) => Arc::new(file.open_with(options).unwrap()),
+            Origin::Shared(catalog) => Arc::clone(catalog),
+        };
         limits::note_rest(world, &*catalog, providers).await;
         let boot = ids.boot();
         // A start goes on until the catalog answers.
         let specs: Vec<BackendSpec> = world.plan.backends.iter().zip(providers).map(spec).collect();
         let backend_ids = until_answered(|| catalog.sync_backends(&specs)).await;
-        until_answered(|| catalog.begin_boot(boot, clock.now())).await;
+        let joined_at = runtime::instant_now();
+        match origin {
+            Origin::Own(_) => until_answered(|| catalog.begin_boot(boot, clock.now())).await,
+            Origin::Shared(_) => until_answered(|| catalog.join(boot, clock.now())).await,
+        }
         let name = [BucketName::parse("bucket").unwrap()];
         let buckets = until_answered(|| catalog.sync_buckets(&name, clock.now())).await;
         let [name] = name;
@@ -84,13 +115,29 @@ impl Process {
             ids,
         });
         let mut supervisor = Supervisor::new(clock.clone(), chance, Shutdown::new());
+        if let Some(catalogs) = &world.plan.catalogs {
+            engine.delete_nothing_before_proof();
+            // Where nobody answers now, the shipper asks again.
+            let _ = engine.prove_newest(None).await;
+            workers::start_shipper(&mut supervisor, &engine, Duration::from_millis(catalogs.pace_ms));
+        }
         workers::start(&mut supervisor, &engine);
+        if matches!(origin, Origin::Shared(_)) {
+            instances::start_heart(&mut supervisor, &engine, world, (number, joined_at));
+        }
+        let bucket = Bucket { id: buckets[0], name };
+        world.plan.workers.start(&mut supervisor, &engine, &bucket, providers);
+        if let Some(brake) = world.plan.workers.brake() {
+            until_answered(|| catalog.set_brake(brake)).await;
+        }
         Self {
             world: Arc::clone(world),
+            number,
             engine,
             catalog,
             clock,
-            bucket: Bucket { id: buckets[0], name },
+            bucket,
+            tallied: Mutex::default(),
             requests: Mutex::default(),
             next: AtomicU64::new(0),
             workers: Mutex::new(Some(supervisor)),
@@ -113,20 +160,51 @@ impl Process {
         let (reply, answer) = oneshot::channel();
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let world = Arc::clone(&self.world);
-        let task = runtime::spawn(async move {
+        let work = async move {
             match AssertUnwindSafe(work).catch_unwind().await {
                 // The client may be gone.
                 Ok(answer) => drop(reply.send(answer)),
                 Err(_) => world.violate(Law::Answered, "a request panicked"),
             }
-        });
+        };
+        let task = runtime::spawn(simulation::belonging(self.number, work));
         locked(&self.requests).insert(number, task);
         let _connection = Connection { process: Arc::clone(self), number };
         answer.await.map_err(|_| Broken)
     }
 
+    /// All rows of the ledger.
+    pub(crate) async fn catalog_rows(&self) -> Result<Vec<catalog::ReplicaRow>, catalog::CatalogError> {
+        self.catalog.replicas(None, u32::MAX).await
+    }
+
+    /// Writes down what its workers did since the last time.
+    pub(crate) fn tally(&self) {
+        let (upkeep, fleet) = (self.engine.upkeep(), self.engine.fleet_counts());
+        let now = [
+            (Deed::Repaired, upkeep.made - upkeep.stood_in),
+            (Deed::StoodIn, upkeep.stood_in),
+            (Deed::RepairPutOff, upkeep.failed),
+            (Deed::Trimmed, upkeep.trimmed),
+            (Deed::Scrubbed, upkeep.scrubbed),
+            (Deed::ScrubFound, upkeep.scrub_errors),
+            (Deed::Drained, fleet.drain_moved),
+            (Deed::Rebalanced, fleet.rebalance_moved),
+            (Deed::StrayQuarantined, fleet.strays),
+            (Deed::VanishedFound, fleet.vanished),
+            (Deed::Expired, fleet.expired),
+            (Deed::DeclaredDead, fleet.buried),
+        ];
+        let mut tallied = locked(&self.tallied);
+        for (deed, times) in now {
+            let before = tallied.insert(deed, times).unwrap_or(0);
+            self.world.did(deed, times - before);
+        }
+    }
+
     /// Ends everything where it stands.
     pub(crate) fn kill(&self) {
+        self.tally();
         let requests = std::mem::take(&mut *locked(&self.requests));
         let workers = locked(&self.workers).take();
         let grants = locked(&self.grants).take();
@@ -173,7 +251,7 @@ fn place(
 }
 
 /// As the product decorates its drivers, with times of a small world.
-fn decorated(
+pub(crate) fn decorated(
     provider: &Arc<Provider>,
     chance: &Chance,
     allowance: Option<&Arc<Allowance>>,

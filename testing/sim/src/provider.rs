@@ -36,7 +36,7 @@ pub(crate) struct Store {
     /// Paths whose put has begun.
     pub(crate) begun: BTreeSet<String>,
     /// Paths that were deleted, and nothing came there since.
-    pub(crate) deleted: BTreeSet<String>,
+    pub(crate) deleted: BTreeMap<String, u64>,
     /// Paths whose bytes were changed or lost.
     harmed: BTreeMap<String, u64>,
     /// Paths whose readers were given wrong bytes or told a lie.
@@ -45,6 +45,9 @@ pub(crate) struct Store {
     pub(crate) before: Vec<Entry>,
     arriving: u64,
     pub(crate) versions_seen: bool,
+    deletes: u64,
+    /// Paths that were put by a process that others may have taken for dead.
+    from_the_dead: BTreeSet<String>,
 }
 
 impl Provider {
@@ -131,6 +134,50 @@ impl Provider {
         locked(&self.store).objects.insert(path.to_owned(), Bytes::new());
     }
 
+    /// Puts what looks like one of ours and is on the bill.
+    pub(crate) fn stray(&self, path: &str, bytes: Bytes) {
+        let bill = self.bill(&bytes);
+        let mut store = locked(&self.store);
+        store.objects.insert(path.to_owned(), bytes);
+        store.billed += bill;
+    }
+
+    /// The catalog that had this deleted is lost: the next one may be of before that.
+    pub(crate) fn forgotten(&self) {
+        let mut store = locked(&self.store);
+        let mut deleted = std::mem::take(&mut store.deleted);
+        store.harmed.append(&mut deleted);
+    }
+
+    /// How many puts were begun.
+    pub(crate) fn puts(&self) -> u64 {
+        locked(&self.store).begun.len() as u64
+    }
+
+    /// How many deletes were carried out.
+    pub(crate) fn deletes(&self) -> u64 {
+        locked(&self.store).deletes
+    }
+
+    /// Whether others may have taken the process for dead that put this.
+    pub(crate) fn came_from_the_dead(&self, path: &str) -> bool {
+        locked(&self.store).from_the_dead.contains(path)
+    }
+
+    /// Notes who puts this.
+    pub(crate) fn note_sender(&self, path: &str, process: u64) {
+        if self.world.stopped.was_silent(process) {
+            locked(&self.store).from_the_dead.insert(path.to_owned());
+        }
+    }
+
+    /// Whether it has been away for so long.
+    pub(crate) fn is_gone(&self, long_ms: u64) -> bool {
+        let now = self.world.now_ms();
+        let long = |window: &crate::Window| (window.from_ms + long_ms..window.until_ms).contains(&now);
+        !self.world.is_calm() && self.plan.windows.iter().any(long)
+    }
+
     /// Changes a bit of what lies at a path, or loses it.
     pub(crate) fn harm(&self, path: &str, fault: Fault, at: u64) {
         let mut store = locked(&self.store);
@@ -152,7 +199,7 @@ impl Provider {
         self.world.event(format_args!("{} harms {path}: {}", self.name, fault.as_str()));
     }
 
-    fn bill(&self, bytes: &Bytes) -> u64 {
+    pub(crate) fn bill(&self, bytes: &Bytes) -> u64 {
         (bytes.len() as u64).max(self.plan.billable_bytes_min)
     }
 
@@ -186,14 +233,17 @@ impl Provider {
             locked(&provider.store).arriving -= 1;
             provider.store(&path, bytes);
         };
-        runtime::spawn(arrive).detach();
+        // It arrives whatever becomes of the process.
+        runtime::simulation::apart(|| runtime::spawn(arrive)).detach();
     }
 
     pub(crate) fn remove(&self, path: &str) {
         let mut store = locked(&self.store);
         store.before = listing(&store);
+        store.deletes += 1;
         let removed = store.objects.remove(path);
-        store.deleted.insert(path.to_owned());
+        let bill = removed.as_ref().map_or(0, |bytes| self.bill(bytes));
+        store.deleted.entry(path.to_owned()).and_modify(|known| *known += bill).or_insert(bill);
         match removed {
             Some(_) if self.plan.hides => {
                 store.versions_seen = true;

@@ -21,13 +21,16 @@ pub fn shrink(seed: u64, law: Law, run: &mut dyn FnMut(Plan) -> Outcome) -> Cuts
     for event in 0..whole.events.len() {
         shrinking.try_cut(vec![Cut::Event(event)]);
     }
+    for order in 0..whole.workers.orders.len() {
+        shrinking.try_cut(vec![Cut::Order(order)]);
+    }
     for restart in 0..whole.limits.as_ref().map_or(0, |limits| limits.restarts.len()) {
         shrinking.try_cut(vec![Cut::Restart(restart)]);
     }
     for outage in 0..whole.outages.len() {
         shrinking.try_cut(vec![Cut::Outage(outage)]);
     }
-    for all in [Cut::Shuffle, Cut::Limits, Cut::Breakers] {
+    for all in [Cut::Shuffle, Cut::Limits, Cut::Breakers, Cut::Expiry, Cut::Upkeep] {
         shrinking.try_cut(vec![all]);
     }
     for (client, ops) in whole.clients.iter().enumerate() {

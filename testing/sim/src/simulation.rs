@@ -3,25 +3,27 @@
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::Waker;
 use std::time::Duration;
 
 use bytes::Bytes;
-use catalog::sqlite::MemoryFile;
+use catalog::sqlite::{MemoryFile, Options};
 use catalog::{Ledger, ReplicaState};
 use engine::Engine;
-use runtime::simulation::{Director, Pause};
-use runtime::{Chance, Task};
+use runtime::simulation::{self, Director, Pause};
+use runtime::{Chance, Clock, Task};
 use types::{BackendName, DeploymentId, Timestamp};
 
 use crate::body::CHUNK_BYTES_MAX;
 use crate::client::Client;
 use crate::history::{self, Verdict};
 use crate::laws::{self, Law, Violation};
-use crate::process::Process;
+use crate::limits::EPOCH_MS;
+use crate::process::{Origin, Process, Start};
 use crate::provider::Provider;
 use crate::world::{World, locked};
-use crate::{Event, Fault, Plan, Sign, limits};
+use crate::{Deed, Event, Fault, Plan, Sign, catalogs, expiring, instances, limits, operator, restored};
 
 /// No client takes longer than this for all that it does.
 const CLIENTS_END_WITHIN: Duration = Duration::from_secs(3 * 3600);
@@ -44,6 +46,8 @@ pub struct Outcome {
     pub violations: Vec<Violation>,
     /// How often each fault really happened.
     pub counts: BTreeMap<Fault, u64>,
+    /// What workers and an operator did, and how often.
+    pub deeds: BTreeMap<Deed, u64>,
     /// What limits, breakers and outages led to, and how often.
     pub signs: BTreeMap<Sign, u64>,
     /// Everything that happened, where it was asked for.
@@ -57,9 +61,10 @@ pub struct Outcome {
 /// What outlives a process.
 struct Ground {
     world: Arc<World>,
-    file: MemoryFile,
+    origin: Mutex<Origin>,
     providers: Vec<Arc<Provider>>,
-    process: Mutex<Option<Arc<Process>>>,
+    /// By their number, less one.
+    processes: Vec<Mutex<Option<Arc<Process>>>>,
 }
 
 /// The process that runs now.
@@ -76,7 +81,16 @@ impl Site {
     }
 
     pub(crate) fn process(&self) -> Option<Arc<Process>> {
-        locked(&self.0.process).clone().filter(|_| !self.0.world.is_killed())
+        let world = &self.0.world;
+        let number = match world.plan.processes() {
+            1 => 1,
+            processes => 1 + world.chance.below(processes),
+        };
+        // Who asks for one that stands still finds another, in the end.
+        let answers = |number: &u64| {
+            !world.is_killed(*number) && !(world.is_calm() && world.stopped.was_silent(*number))
+        };
+        self.0.slot(number).clone().filter(|_| answers(&number))
     }
 }
 
@@ -95,12 +109,18 @@ impl Director for Directed {
     fn loses_answer(&self) -> bool {
         self.happens(self.0.plan.catalog_loses, Fault::CatalogAnswerLost)
     }
+
+    fn is_stopped(&self, process: u64, waker: &Waker) -> bool {
+        self.0.stopped.holds(process, waker)
+    }
 }
 
 impl Directed {
     fn happens(&self, odds: u64, fault: Fault) -> bool {
         let world = &self.0;
-        let happens = odds > 0 && !world.is_calm() && !world.is_killed() && world.chance.below(1_000) < odds;
+        let process = simulation::process();
+        let happens =
+            odds > 0 && !world.is_calm() && !world.is_killed(process) && world.chance.below(1_000) < odds;
         if happens {
             world.count(fault);
         }
@@ -127,8 +147,21 @@ impl Simulation {
         world.start();
         let ground = Arc::new(Ground::new(&world));
         let site = Site(Arc::clone(&ground));
-        let keeper = runtime::spawn(keep_alive(Arc::clone(&ground)));
+        let keep = |number| runtime::spawn(keep_alive(Arc::clone(&ground), number));
+        let keepers: Vec<_> = (1..=world.plan.processes()).map(keep).collect();
+        let stops = world.plan.instances.iter().flat_map(|plan| plan.stops.clone());
+        let stops: Vec<_> =
+            stops.map(|stop| runtime::spawn(instances::stop(Arc::clone(&world), stop))).collect();
         let events = runtime::spawn(events(Arc::clone(&ground)));
+        let befalls = world.plan.catalogs.as_ref().map(|_| {
+            let (of, world) = (Arc::clone(&ground), Arc::clone(&world));
+            runtime::spawn(catalogs::happen(world, move || of.file()))
+        });
+        let operator = runtime::spawn(operator::operate(site.clone(), ground.providers.clone()));
+        let expiring = world.plan.workers.expiry.iter().flat_map(|plan| {
+            let write = |number| runtime::spawn(expiring::write(site.clone(), plan.clone(), number));
+            (0..plan.pauses_ms.len()).map(write).collect::<Vec<_>>()
+        });
         let restarts = runtime::spawn(restarts(Arc::clone(&ground)));
         let clients: Vec<Task<()>> = world
             .plan
@@ -140,21 +173,35 @@ impl Simulation {
                 let ops = ops.clone();
                 runtime::spawn(async move { client.run(ops).await })
             })
+            .chain(expiring)
             .collect();
         let all = futures::future::join_all(clients);
         if runtime::timeout(CLIENTS_END_WITHIN, all).await.is_err() {
             world.violate(Law::Answered, "a client is still waiting for an answer after hours");
         }
-        drop((events, restarts));
+        runtime::sleep(Duration::from_millis(world.plan.workers.linger_ms)).await;
+        if let Some(befalls) = befalls {
+            let _ = befalls.await;
+        }
+        drop((events, restarts, operator));
+        futures::future::join_all(stops).await;
         world.calm_down();
         // Who was killed at the very end is replaced too, and what was left alone is looked at again.
         runtime::sleep(ALL_IS_BACK_WITHIN).await;
+        if world.plan.instances.is_some() || world.plan.catalogs.is_some() {
+            // Those that were declared dead learn it, those that are dead are declared so, and what came late is old enough
+            // to be judged.
+            runtime::sleep(instances::LEASE * 4).await;
+            world.stopped.all_know();
+        }
         lift_limits(&ground, &site).await;
-        drop(keeper);
+        drop(keepers);
         judge(&ground, &site).await;
-        let process = locked(&ground.process).take();
-        if let Some(process) = process {
-            process.kill();
+        for number in 1..=world.plan.processes() {
+            let process = ground.slot(number).take();
+            if let Some(process) = process {
+                process.kill();
+            }
         }
         outcome(&world)
     }
@@ -162,8 +209,8 @@ impl Simulation {
 
 fn outcome(world: &World) -> Outcome {
     let mut unjudged = 0;
-    let records = locked(&world.records).clone();
-    for key in 0..world.plan.keys {
+    let histories = world.histories();
+    for (key, records) in (0..world.plan.keys).flat_map(|key| histories.iter().map(move |all| (key, all))) {
         let of_key: Vec<_> = records.iter().filter(|record| record.key == key).cloned().collect();
         match history::judge(&of_key) {
             Verdict::Right => {}
@@ -176,9 +223,10 @@ fn outcome(world: &World) -> Outcome {
         hash,
         violations: world.violations(),
         counts: world.counts(),
+        deeds: world.deeds(),
         signs: world.signs(),
         lines,
-        calls: records.len(),
+        calls: histories.iter().map(Vec::len).sum(),
         unjudged,
     }
 }
@@ -194,41 +242,85 @@ impl Ground {
             provider.plant(&format!(".s3-orchestrator/{}", marker.path()));
             Arc::new(provider)
         };
+        let file = MemoryFile::new(deployment).unwrap();
+        let origin = match world.plan.instances {
+            None => Origin::Own(file),
+            Some(_) => {
+                let clock = Clock::simulated(Timestamp::from_millis(EPOCH_MS));
+                let options = Options { clock, ..Options::default() };
+                Origin::Shared(Arc::new(file.open_with(options).unwrap()))
+            }
+        };
         Self {
             world: Arc::clone(world),
-            file: MemoryFile::new(deployment).unwrap(),
+            origin: Mutex::new(origin),
             providers: world.plan.backends.iter().enumerate().map(provider).collect(),
-            process: Mutex::default(),
+            processes: (0..world.plan.processes()).map(|_| Mutex::default()).collect(),
         }
     }
 
-    async fn boot(&self, life: u64, skew_ms: i64) {
-        let process = Process::start(&self.world, &self.file, &self.providers, (life, skew_ms)).await;
-        self.world.event(format_args!("process {life} runs, its clock is {skew_ms} ms ahead"));
-        *locked(&self.process) = Some(Arc::new(process));
+    async fn boot(&self, start: Start) {
+        let Start { number, life, skew_ms } = start;
+        let booting = {
+            let origin = locked(&self.origin).clone();
+            async move { Process::start(&self.world, &origin, &self.providers, start).await }
+        };
+        let process = simulation::belonging(number, booting).await;
+        let which = if self.processes.len() > 1 { format!("{number}/{life}") } else { life.to_string() };
+        self.world.event(format_args!("process {which} runs, its clock is {skew_ms} ms ahead"));
+        *self.slot(number) = Some(Arc::new(process));
+    }
+
+    fn slot(&self, number: u64) -> MutexGuard<'_, Option<Arc<Process>>> {
+        locked(&self.processes[usize::try_from(number - 1).expect("few")])
+    }
+
+    /// The file that the one process finds.
+    fn file(&self) -> Option<MemoryFile> {
+        match &*locked(&self.origin) {
+            Origin::Own(file) => Some(file.clone()),
+            Origin::Shared(_) => None,
+        }
+    }
+
+    /// What befalls the catalog while nothing runs.
+    async fn befall(&self) {
+        for fate in self.world.catalogs.take_due() {
+            let Some(file) = self.file() else { return };
+            let found = catalogs::befall(&self.world, &file, &self.providers, fate).await;
+            *locked(&self.origin) = Origin::Own(found);
+        }
+    }
+
+    /// A process that runs.
+    fn any(&self) -> Option<Arc<Process>> {
+        (1..=self.world.plan.processes()).find_map(|number| self.slot(number).clone())
     }
 }
 
-/// Starts a process, and whenever one was killed, buries it and starts the next.
-async fn keep_alive(ground: Arc<Ground>) {
+/// Starts a process, and whenever it was killed, buries it and starts the next.
+async fn keep_alive(ground: Arc<Ground>, number: u64) {
     let world = &ground.world;
     let mut skew_ms = world.plan.limits.as_ref().map_or(0, |limits| limits.first_skew_ms);
     for life in 0.. {
-        tokio::select! {
+        let crash = tokio::select! {
             biased;
-            () = ground.boot(life, skew_ms) => world.kill.notified().await,
+            () = ground.boot(Start { number, life, skew_ms }) => world.killed(number).await,
             // Killed while it started.
-            () = world.kill.notified() => {}
+            crash = world.killed(number) => crash,
+        };
+        skew_ms = crash.skew_ms;
+        if skew_ms != 0 {
+            world.count(Fault::ClockSkew);
         }
-        let Some(end) = world.take_end() else { continue };
-        skew_ms = end.skew_ms;
-        let process = locked(&ground.process).take();
+        let process = ground.slot(number).take();
         if let Some(process) = process {
             process.kill();
         }
         // Time goes on only when all that was stopped is gone.
-        runtime::sleep(Duration::from_millis(1 + end.down_ms)).await;
-        world.buried();
+        runtime::sleep(Duration::from_millis(1 + crash.down_ms)).await;
+        ground.befall().await;
+        world.buried(number);
     }
 }
 
@@ -239,7 +331,7 @@ async fn events(ground: Arc<Ground>) {
     for event in events {
         let wait = event.at_ms.saturating_sub(ground.world.now_ms());
         runtime::sleep(Duration::from_millis(wait)).await;
-        let Some(process) = locked(&ground.process).clone() else { continue };
+        let Some(process) = ground.any() else { continue };
         match event.fault {
             Fault::ClockJump => {
                 let jump =
@@ -260,12 +352,12 @@ async fn restarts(ground: Arc<Ground>) {
     times.sort_unstable();
     for at_ms in times {
         runtime::sleep(Duration::from_millis(at_ms.saturating_sub(world.now_ms()))).await;
-        let process = locked(&ground.process).clone().filter(|_| !world.is_killed());
+        let process = ground.any().filter(|_| !world.is_killed(1));
         let Some(process) = process else { continue };
         let stopping = limits::stop(world, &process, &ground.providers);
-        if runtime::timeout(Duration::from_secs(10), stopping).await.is_ok() && !world.is_killed() {
+        if runtime::timeout(Duration::from_secs(10), stopping).await.is_ok() && !world.is_killed(1) {
             world.count(Fault::Restart);
-            world.end_process();
+            world.end(1);
         }
     }
 }
@@ -275,15 +367,26 @@ async fn lift_limits(ground: &Ground, site: &Site) {
     let world = &ground.world;
     let Some(process) = site.process().filter(|_| world.plan.limits.is_some()) else { return };
     limits::judge_grants(world, &*process.catalog, &ground.providers).await;
-    world.end_process();
+    world.end(1);
     runtime::sleep(Duration::from_secs(10)).await;
 }
 
 /// Harms one replica of a blob that has another one.
 async fn harm(ground: &Ground, process: &Process, fault: Fault, seed: u64) {
+    if ground.world.plan.workers.drains() && ground.providers.len() <= ground.world.plan.factor as usize {
+        // What is left then is not read before it counts.
+        return;
+    }
     let Ok(rows) = process.catalog.replicas(None, u32::MAX).await else { return };
     let intact = laws::intact_replicas(&rows, &ground.providers);
-    let spare: Vec<_> = intact.into_values().filter(|replicas| replicas.len() > 1).collect();
+    // Of what has too many replicas some go unread: one that is harmed has to leave as many as are kept.
+    let live = |blob: &types::BlobId| {
+        rows.iter().filter(|row| row.blob == *blob && row.state == ReplicaState::Live).count()
+    };
+    let is_spare = |(blob, replicas): &(types::BlobId, Vec<(usize, String)>)| {
+        replicas.len() > 1 && live(blob) <= ground.world.plan.factor as usize
+    };
+    let spare: Vec<_> = intact.into_iter().filter(is_spare).map(|(_, replicas)| replicas).collect();
     let chance = Chance::seeded(seed);
     if spare.is_empty() {
         return;
@@ -300,12 +403,21 @@ async fn judge(ground: &Ground, site: &Site) {
         world.violate(Law::Answered, "no process runs in the end");
         return;
     };
+    if !world.plan.workers.is_empty() {
+        wait_until_quiet(ground, &process).await;
+        restored::judge(site, &ground.providers, process.bucket.id).await;
+    }
     wait_until_quiet(ground, &process).await;
     let reader = Client::new(site.clone(), world.plan.clients.len());
     reader.read_all_in_the_end().await;
     replicas_are_alike(ground, &process).await;
     laws::judge_quiet(world, &*process.catalog, &ground.providers).await;
-    judge_memory(world, &process.engine);
+    for number in 1..=world.plan.processes() {
+        let process = ground.slot(number).clone();
+        if let Some(process) = process {
+            judge_memory(world, &process.engine).await;
+        }
+    }
 }
 
 async fn wait_until_quiet(ground: &Ground, process: &Process) {
@@ -343,7 +455,7 @@ async fn replicas_are_alike(ground: &Ground, process: &Process) {
 }
 
 /// What was in memory at most, and what is left there.
-fn judge_memory(world: &World, engine: &Engine) {
+async fn judge_memory(world: &World, engine: &Engine) {
     let plan = &world.plan;
     let budget = plan.budget_bytes.max(plan.window_bytes);
     // Each client may have one chunk on its way that no window has taken yet.
@@ -357,8 +469,17 @@ fn judge_memory(world: &World, engine: &Engine) {
     if held > 0 {
         world.violate(Law::Bounded, format!("{held} bytes of bodies are in memory and nobody sends any"));
     }
-    let left = engine.occupancy();
-    if left.budget_bytes_taken > 0 || left.readers > 0 || left.abandoned > 0 {
+    let mut left = engine.occupancy();
+    let is_idle =
+        |left: &engine::Occupancy| left.budget_bytes_taken == 0 && left.readers == 0 && left.abandoned == 0;
+    for _ in 0..60 {
+        // A worker may be proving something right now.
+        if !is_idle(&left) {
+            runtime::sleep(Duration::from_secs(1)).await;
+            left = engine.occupancy();
+        }
+    }
+    if !is_idle(&left) {
         world.violate(Law::Bounded, format!("with nothing to do, this is left over: {left:?}"));
     }
 }

@@ -7,15 +7,18 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use runtime::simulation::Pause;
+use runtime::simulation::{NO_PROCESS, Pause};
 use runtime::{Chance, Instant};
 use tokio::sync::Notify;
 use types::{ETag, Timestamp};
 
 use crate::body::Ledger;
+use crate::catalogs::Catalogs;
 use crate::history::Record;
+use crate::instances::Stopped;
 use crate::limits::EPOCH_MS;
-use crate::{Crash, Fault, Law, Plan, Sign, Violation};
+use crate::operator::Asked;
+use crate::{Crash, Deed, Fault, Law, Plan, Sign, Violation};
 
 /// Await points in one run, above which something runs in circles.
 const POINTS_MAX: u64 = 1_000_000;
@@ -32,19 +35,29 @@ pub(crate) struct World {
     sequence: AtomicU64,
     points: AtomicU64,
     crashes: Mutex<VecDeque<Crash>>,
-    killed: AtomicBool,
-    /// It was ended in order, not by a crash.
-    ended: AtomicBool,
+    /// Processes that are killed and not buried yet, with how they ended.
+    killed: Mutex<BTreeMap<u64, Crash>>,
+    kill: BTreeMap<u64, Notify>,
+    /// Processes that stand still.
+    pub(crate) stopped: Stopped,
     /// The last end was a crash.
     pub(crate) crashed: AtomicBool,
     /// Processes that were started.
     pub(crate) lives: AtomicU64,
     /// When the catalog last failed a read; `u64::MAX` where it never did.
     pub(crate) read_failed_ms: AtomicU64,
-    pub(crate) kill: Notify,
     /// Nothing goes wrong any more, and nobody is held up.
     calm: AtomicBool,
+    /// The same for a while.
+    truce: AtomicBool,
+    /// What befalls the catalog.
+    pub(crate) catalogs: Catalogs,
+    /// At which records another history begins.
+    eras: Mutex<Vec<usize>>,
     counts: Mutex<BTreeMap<Fault, u64>>,
+    deeds: Mutex<BTreeMap<Deed, u64>>,
+    /// What an operator asked for.
+    pub(crate) asked: Asked,
     signs: Mutex<BTreeMap<Sign, u64>>,
     violations: Mutex<Vec<Violation>>,
     trace: Mutex<Trace>,
@@ -72,6 +85,7 @@ struct Trace {
 impl World {
     pub(crate) fn new(plan: Plan, verbose: bool) -> Self {
         let crashes = plan.crashes.iter().cloned().collect();
+        let kill = (1..=plan.processes()).map(|process| (process, Notify::new())).collect();
         Self {
             chance: Chance::seeded(plan.seed ^ 0x0077_0712),
             plan,
@@ -79,14 +93,19 @@ impl World {
             sequence: AtomicU64::new(1),
             points: AtomicU64::new(0),
             crashes: Mutex::new(crashes),
-            killed: AtomicBool::new(false),
-            ended: AtomicBool::new(false),
+            killed: Mutex::default(),
+            kill,
+            stopped: Stopped::default(),
             crashed: AtomicBool::new(false),
             lives: AtomicU64::new(0),
             read_failed_ms: AtomicU64::new(u64::MAX),
-            kill: Notify::new(),
             calm: AtomicBool::new(false),
+            truce: AtomicBool::new(false),
+            catalogs: Catalogs::default(),
+            eras: Mutex::default(),
             counts: Mutex::default(),
+            deeds: Mutex::default(),
+            asked: Asked::default(),
             signs: Mutex::default(),
             violations: Mutex::default(),
             trace: Mutex::new(Trace { hash: 0xcbf2_9ce4_8422_2325, lines: verbose.then(Vec::new) }),
@@ -124,13 +143,14 @@ impl World {
     pub(crate) fn pause(&self, point: &'static str) -> Pause {
         let points = self.points.fetch_add(1, Ordering::Relaxed) + 1;
         assert!(points < POINTS_MAX, "seed {}: something runs in circles, at {point}", self.plan.seed);
-        if self.is_killed() {
+        let process = runtime::simulation::process();
+        if self.is_killed(process) {
             return Pause::Forever;
         }
         if self.is_calm() {
             return Pause::None;
         }
-        if self.comes_to_an_end(point) {
+        if process != NO_PROCESS && self.comes_to_an_end(process, point) {
             return Pause::Forever;
         }
         if self.chance.below(100) >= self.plan.shuffle {
@@ -144,55 +164,78 @@ impl World {
     }
 
     /// Counts towards the next crash.
-    fn comes_to_an_end(&self, point: &'static str) -> bool {
+    fn comes_to_an_end(&self, process: u64, point: &'static str) -> bool {
         let mut crashes = locked(&self.crashes);
         let Some(next) = crashes.front_mut() else { return false };
         next.after_points = next.after_points.saturating_sub(1);
         if next.after_points > 0 {
             return false;
         }
+        let crash = crashes.pop_front().expect("it was there just now");
         drop(crashes);
-        self.killed.store(true, Ordering::Relaxed);
-        self.event(format_args!("the process is killed at {point}"));
-        self.kill.notify_one();
+        self.event(format_args!("process {process} is killed at {point}"));
+        self.count(Fault::Crash);
+        self.crashed.store(true, Ordering::Relaxed);
+        self.ends(process, crash);
         true
     }
 
-    /// Ends the process that runs, in order: the next one comes at once, with the right time.
-    pub(crate) fn end_process(&self) {
-        if !self.killed.swap(true, Ordering::Relaxed) {
-            self.ended.store(true, Ordering::Relaxed);
-            self.event(format_args!("the process is stopped"));
-            self.kill.notify_one();
-        }
-    }
-
-    /// The end that is under way.
-    pub(crate) fn take_end(&self) -> Option<Crash> {
-        if self.ended.swap(false, Ordering::Relaxed) {
+    /// A process ends by itself, in order, and is started again with the right time.
+    pub(crate) fn end(&self, process: u64) {
+        if !self.is_killed(process) {
             self.crashed.store(false, Ordering::Relaxed);
-            return Some(Crash { after_points: 0, down_ms: 1, skew_ms: 0 });
+            self.event(format_args!("process {process} is stopped"));
+            self.ends(process, Crash { after_points: 0, down_ms: 1, skew_ms: 0 });
         }
-        let crash = locked(&self.crashes).pop_front()?;
-        self.crashed.store(true, Ordering::Relaxed);
-        self.count(Fault::Crash);
-        if crash.skew_ms != 0 {
-            self.count(Fault::ClockSkew);
-        }
-        Some(crash)
     }
 
-    pub(crate) fn is_killed(&self) -> bool {
-        self.killed.load(Ordering::Relaxed)
+    fn ends(&self, process: u64, how: Crash) {
+        locked(&self.killed).insert(process, how);
+        self.kill[&process].notify_one();
+    }
+
+    /// Waits for the end of a process; says how it ended.
+    pub(crate) async fn killed(&self, process: u64) -> Crash {
+        loop {
+            self.kill[&process].notified().await;
+            if let Some(how) = locked(&self.killed).get(&process) {
+                return how.clone();
+            }
+        }
+    }
+
+    pub(crate) fn is_killed(&self, process: u64) -> bool {
+        locked(&self.killed).contains_key(&process)
     }
 
     /// Everything of the dead process is gone.
-    pub(crate) fn buried(&self) {
-        self.killed.store(false, Ordering::Relaxed);
+    pub(crate) fn buried(&self, process: u64) {
+        locked(&self.killed).remove(&process);
+        self.stopped.forget(process);
     }
 
     pub(crate) fn is_calm(&self) -> bool {
-        self.calm.load(Ordering::Relaxed)
+        self.calm.load(Ordering::Relaxed) || self.truce.load(Ordering::Relaxed)
+    }
+
+    /// For a while all is well.
+    pub(crate) fn truce(&self, holds: bool) {
+        self.truce.store(holds, Ordering::Relaxed);
+    }
+
+    /// From now on another history is told.
+    pub(crate) fn begin_era(&self) {
+        let begins = locked(&self.records).len();
+        locked(&self.eras).push(begins);
+    }
+
+    /// The records of each history, in their order.
+    pub(crate) fn histories(&self) -> Vec<Vec<Record>> {
+        let records = locked(&self.records).clone();
+        let mut begins = vec![0];
+        begins.extend(locked(&self.eras).iter().copied());
+        begins.push(records.len());
+        begins.windows(2).map(|era| records[era[0]..era[1]].to_vec()).collect()
     }
 
     /// From now on all is well.
@@ -208,6 +251,17 @@ impl World {
 
     pub(crate) fn counts(&self) -> BTreeMap<Fault, u64> {
         locked(&self.counts).clone()
+    }
+
+    /// Workers or an operator did so much.
+    pub(crate) fn did(&self, deed: Deed, times: u64) {
+        if times > 0 {
+            *locked(&self.deeds).entry(deed).or_default() += times;
+        }
+    }
+
+    pub(crate) fn deeds(&self) -> BTreeMap<Deed, u64> {
+        locked(&self.deeds).clone()
     }
 
     /// Limits, breakers or outages led to something.

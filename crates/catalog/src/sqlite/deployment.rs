@@ -7,7 +7,7 @@ use types::{BootId, BucketName, Timestamp};
 
 use super::rows::{int, millis};
 use super::writer::Tx;
-use super::{Sqlite, instances, replicas};
+use super::{Sqlite, instances, repair, replicas};
 use crate::{BackendId, BackendSpec, BucketId, CatalogError, Deployment, Identity};
 
 #[async_trait]
@@ -35,6 +35,9 @@ fn begin_boot(tx: &mut Tx<'_>, boot: BootId, at: Timestamp) -> Result<(), Catalo
     instances::outlive(tx, boot, at)?;
     if !mutation::is_on("boot.waits-anew") {
         replicas::wait_anew(tx, at)?;
+    }
+    if !mutation::is_on("boot.repairs-anew") {
+        repair::wait_anew(tx, at)?;
     }
     instances::join(tx, boot, at)
 }

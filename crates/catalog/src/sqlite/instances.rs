@@ -41,10 +41,12 @@ pub(super) fn join(tx: &Tx<'_>, boot: BootId, at: Timestamp) -> Result<(), Catal
 fn beat(tx: &Tx<'_>, boot: BootId, oldest_read: u64) -> Result<u64, CatalogError> {
     let beats = tx
         .stmt(
-            "UPDATE instances SET beats = beats + 1, oldest_read = ?2 WHERE boot = ?1 AND alive = 1 \
+            "UPDATE instances SET beats = beats + 1, oldest_read = ?2 WHERE boot = ?1 AND (alive = 1 OR ?3) \
              RETURNING beats",
         )?
-        .query_row(params![boot.to_bytes(), int(oldest_read)], |row| size(row, 0))
+        .query_row(params![boot.to_bytes(), int(oldest_read), mutation::is_on("beat.alive")], |row| {
+            size(row, 0)
+        })
         .optional()?;
     beats.ok_or_else(|| Refusal::Changed("the boot").into())
 }
@@ -65,11 +67,12 @@ fn living(conn: &Connection) -> Result<Vec<Instance>, CatalogError> {
 }
 
 fn declare_dead(tx: &mut Tx<'_>, boot: BootId, beats: u64, at: Timestamp) -> Result<bool, CatalogError> {
+    let anyhow = mutation::is_on("declare.beats");
     let died = tx.execute(
-        "UPDATE instances SET alive = 0 WHERE boot = ?1 AND alive = 1 AND beats = ?2",
-        params![boot.to_bytes(), int(beats)],
+        "UPDATE instances SET alive = 0 WHERE boot = ?1 AND alive = 1 AND (beats = ?2 OR ?3)",
+        params![boot.to_bytes(), int(beats), anyhow],
     )?;
-    if died == 1 {
+    if died == 1 && !mutation::is_on("declare.buries") {
         bury(tx, boot, at)?;
     }
     Ok(died == 1)

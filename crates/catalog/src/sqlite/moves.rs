@@ -1,6 +1,7 @@
 //! One more replica of a blob that is referenced.
 
 use async_trait::async_trait;
+use runtime::mutation;
 use rusqlite::{Connection, OptionalExtension, params};
 use types::{BlobId, BootId};
 
@@ -62,7 +63,8 @@ fn reserve_move(
         let there = tx
             .stmt("SELECT 1 FROM replicas WHERE blob = ?1 AND backend = ?2 AND state IN (0, 1)")?
             .exists(params![blob.to_bytes(), target.backend.0])?;
-        if !there && replicas::charge(tx, &target)? {
+        let free = !there || mutation::is_on("move.one-per-backend");
+        if free && replicas::charge(tx, &target)? {
             replicas::insert(tx, blob, owner, &target)?;
             return Ok(Some(target));
         }
@@ -75,16 +77,20 @@ fn commit_move(tx: &mut Tx<'_>, commit: &CommitMove) -> Result<(), CatalogError>
         return Ok(());
     }
     tx.check_alive(commit.owner)?;
-    check_referenced(tx, commit.blob)?;
+    if !mutation::is_on("move.referenced") {
+        check_referenced(tx, commit.blob)?;
+    }
     let mut entry = Entry::new();
     let fate =
         Fate { replica: commit.replica, outcome: WriteOutcome::Live { version: commit.version.clone() } };
     replicas::keep_live(tx, commit.owner, commit.blob, &[fate], &mut entry)?;
-    tx.execute(
-        "UPDATE blobs SET replicas_live = replicas_live + 1, next_attempt = 0, attempts = 0, last_error = NULL \
-         WHERE blob = ?1",
-        [commit.blob.to_bytes()],
-    )?;
+    if !mutation::is_on("move.counted") {
+        tx.execute(
+            "UPDATE blobs SET replicas_live = replicas_live + 1, next_attempt = 0, attempts = 0, \
+             last_error = NULL WHERE blob = ?1",
+            [commit.blob.to_bytes()],
+        )?;
+    }
     let sequence = tx.next_sequence();
     journal::append(tx, commit.change, sequence, &entry, None)
 }

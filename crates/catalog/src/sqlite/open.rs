@@ -4,10 +4,11 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use runtime::Clock;
+use rusqlite::backup::Backup;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, params};
 use tokio::sync::Semaphore;
@@ -167,6 +168,25 @@ impl MemoryFile {
         Ok(Self { conn: Arc::new(Mutex::new(conn)) })
     }
 
+    /// A copy of it as it is now.
+    ///
+    /// # Errors
+    /// Where SQLite has no memory.
+    pub fn copy(&self) -> Result<Self, OpenError> {
+        let fail = |error: rusqlite::Error| database(Path::new(":memory:"), error);
+        let mut copy = Connection::open_in_memory().map_err(fail)?;
+        let conn = self.conn.lock().unwrap_or_else(PoisonError::into_inner);
+        Backup::new(&conn, &mut copy).and_then(|backup| backup.step(-1)).map_err(fail)?;
+        drop(conn);
+        prepare(&copy).map_err(fail)?;
+        Ok(Self { conn: Arc::new(Mutex::new(copy)) })
+    }
+
+    /// Puts another database in its place.
+    pub(super) fn replace(&self, conn: Connection) {
+        *self.conn.lock().unwrap_or_else(PoisonError::into_inner) = conn;
+    }
+
     /// Opens it, with options as far as they concern memory. Whoever had it open before has to be gone.
     ///
     /// # Errors
@@ -306,7 +326,7 @@ fn assemble(
     options: Options,
 ) -> Result<Sqlite, CatalogError> {
     let identity = {
-        let conn = conn.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let conn = conn.lock().unwrap_or_else(PoisonError::into_inner);
         let deployment: [u8; 16] =
             conn.query_row("SELECT value FROM meta WHERE name = 'deployment'", [], |row| row.get(0))?;
         let epoch = rows::uint(meta(&conn, "epoch")?);

@@ -10,12 +10,13 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD_NO_PAD;
+use runtime::mutation;
 use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
 use serde::Deserialize;
 use types::{BlobId, ChangeId, ETag, Timestamp};
 
 use super::audit;
-use super::open::{self, OpenError, WhenHeld};
+use super::open::{self, MemoryFile, OpenError, WhenHeld};
 use super::rows::{self, content_columns, int, json, millis, to_json};
 use crate::journal::{Entry, Item, ManifestPart, ObjectItem, PartItem, ReplicaItem, Slice};
 use crate::{
@@ -31,11 +32,19 @@ const SEQUENCE_JUMP: i64 = 1 << 32;
 /// A catalog that is being made.
 pub struct Rebuild {
     conn: Connection,
-    path: PathBuf,
-    aside: PathBuf,
-    epoch: u64,
-    /// Nobody opens the catalog that will be replaced.
-    _lock: File,
+    place: Destination,
+}
+
+/// Where the catalog will be put.
+enum Destination {
+    File {
+        path: PathBuf,
+        aside: PathBuf,
+        epoch: u64,
+        /// Nobody opens the catalog that will be replaced.
+        _lock: File,
+    },
+    Memory(MemoryFile),
 }
 
 #[derive(Deserialize)]
@@ -77,7 +86,21 @@ impl Rebuild {
         }
         open::prepare(&conn).map_err(fail)?;
         let epoch = identity.epoch;
-        Ok(Self { conn, path: path.to_owned(), aside, epoch, _lock: lock })
+        let place = Destination::File { path: path.to_owned(), aside, epoch, _lock: lock };
+        Ok(Self { conn, place })
+    }
+
+    /// Begins one that will be put in the place of one in memory: for the simulation.
+    ///
+    /// # Errors
+    /// Where SQLite has no memory.
+    pub fn in_memory(file: &MemoryFile, identity: Identity) -> Result<Self, OpenError> {
+        let fail = |error: rusqlite::Error| open::database(Path::new(":memory:"), error);
+        let mut conn = Connection::open_in_memory().map_err(fail)?;
+        open::fill(&mut conn, identity.deployment).map_err(fail)?;
+        set(&conn, "epoch", int(identity.epoch)).map_err(fail)?;
+        open::prepare(&conn).map_err(fail)?;
+        Ok(Self { conn, place: Destination::Memory(file.clone()) })
     }
 }
 
@@ -121,9 +144,13 @@ impl Rebuilding for Rebuild {
         let due = millis(at).saturating_add(LATE_ARRIVAL_MS);
         let tx = self.conn.transaction()?;
         internal.iter().try_for_each(|file| keep(&tx, file, at))?;
+        if !mutation::is_on("rebuild.one-per-backend") {
+            stmt(&tx, ONE_PER_BACKEND)?.execute([])?;
+        }
         for sql in COUNT {
             stmt(&tx, sql)?.execute([])?;
         }
+        stmt(&tx, KEEP_FILES)?.execute([])?;
         stmt(&tx, "UPDATE replicas SET next_attempt = ?1 WHERE state = 3")?.execute(params![due])?;
         stmt(&tx, "UPDATE counters SET sequence = sequence + ?1, doomed_seq = 1 WHERE id = 1")?
             .execute(params![SEQUENCE_JUMP])?;
@@ -141,7 +168,14 @@ impl Rebuilding for Rebuild {
             wrong,
         };
         tx.commit()?;
-        let Self { conn, path, aside, epoch, _lock } = *self;
+        let Self { conn, place } = *self;
+        let (path, aside, epoch, _lock) = match place {
+            Destination::File { path, aside, epoch, _lock } => (path, aside, epoch, _lock),
+            Destination::Memory(file) => {
+                file.replace(conn);
+                return Ok(rebuilt);
+            }
+        };
         conn.close().map_err(|(_, error)| error)?;
         let io = |error: std::io::Error| CatalogError::Unavailable(error.to_string());
         rebuilt.replaced = move_away(&path, epoch).map_err(io)?;
@@ -231,6 +265,7 @@ fn apply(conn: &Connection, line: Line) -> Result<(), CatalogError> {
 fn apply_item(conn: &Connection, item: Item<'_>) -> Result<(), CatalogError> {
     match item {
         Item::Object(_) | Item::UploadSettled { .. } => Ok(()),
+        Item::Removed { .. } if mutation::is_on("rebuild.removes") => Ok(()),
         Item::Removed { bucket, key, .. } => run(
             conn,
             "DELETE FROM objects WHERE bucket = ?1 AND key = ?2",
@@ -501,6 +536,15 @@ fn keep(conn: &Connection, file: &InternalFile, at: Timestamp) -> Result<(), Cat
 
 const UNREADABLE: &str = "SELECT COUNT(*) FROM blobs AS b WHERE b.refs > 0 \
      AND NOT EXISTS (SELECT 1 FROM replicas AS r WHERE r.blob = b.blob AND r.state IN (1, 2))";
+
+/// A file may lie twice on a backend: one of them was to be deleted. The younger one was made to replace it.
+const ONE_PER_BACKEND: &str = "UPDATE replicas SET state = 3, doomed_seq = 1 WHERE state = 1 \
+     AND EXISTS (SELECT 1 FROM replicas AS o WHERE o.blob = replicas.blob AND o.backend = replicas.backend \
+         AND o.state = 1 AND o.replica > replicas.replica)";
+
+/// What was shipped stays on as many backends as it lies on: until the next snapshot there is nothing else.
+const KEEP_FILES: &str = "UPDATE blobs SET wanted = MAX(1, replicas_live) \
+     WHERE blob IN (SELECT blob FROM objects WHERE bucket = 0 AND blob IS NOT NULL)";
 
 /// Everything that counts is counted, in this order. All of it reads whole tables.
 const COUNT: &[&str] = &[

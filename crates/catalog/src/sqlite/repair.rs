@@ -1,6 +1,7 @@
 //! How many replicas there are, and how many there should be.
 
 use async_trait::async_trait;
+use runtime::mutation;
 use rusqlite::{Connection, Row, params};
 use types::{BlobId, Timestamp};
 
@@ -62,11 +63,29 @@ fn short_blob(row: &Row<'_>) -> rusqlite::Result<ShortBlob> {
 }
 
 fn postpone(tx: &Tx<'_>, one: &Postponed) -> Result<(), CatalogError> {
+    if mutation::is_on("repair.put-off") {
+        return Ok(());
+    }
     tx.execute(
         "UPDATE blobs SET next_attempt = ?2, attempts = attempts + 1, last_error = ?3 \
          WHERE blob = ?1 AND refs > 0 AND replicas_live < wanted",
         params![one.blob.to_bytes(), millis(one.retry_at), one.error],
     )?;
+    Ok(())
+}
+
+/// The longest that a repair is put off, as far as a new process believes an old one's clock.
+const PUT_OFF_MS_MAX: i64 = 300_000;
+
+/// Nobody waits for a time that only a wrong clock can have meant.
+pub(super) fn wait_anew(tx: &Tx<'_>, at: Timestamp) -> Result<(), CatalogError> {
+    for level in 0..LEVELS {
+        tx.execute(
+            "UPDATE blobs INDEXED BY blobs_endangered SET next_attempt = ?2 \
+             WHERE refs > 0 AND replicas_live < wanted AND replicas_live = ?1 AND next_attempt > ?2",
+            params![level, millis(at).saturating_add(PUT_OFF_MS_MAX)],
+        )?;
+    }
     Ok(())
 }
 

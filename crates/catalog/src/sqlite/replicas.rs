@@ -17,10 +17,11 @@ pub(super) const AT_ONCE: i64 = 0;
 pub(super) fn charge(tx: &Tx<'_>, target: &Target) -> Result<bool, CatalogError> {
     let quota = target.quota.filter(|_| !mutation::is_on("charge.quota"));
     let charge = if mutation::is_on("charge.charged") { 0 } else { target.charge };
+    let drains = mutation::is_on("charge.draining");
     let changed = tx.execute(
         "UPDATE backends SET charged = charged + ?2 WHERE id = ?1 AND charged <= 9223372036854775807 - ?2 \
-         AND (?3 IS NULL OR charged + ?2 <= ?3) AND drain_since IS NULL",
-        params![target.backend.0, int(charge), quota.map(int)],
+         AND (?3 IS NULL OR charged + ?2 <= ?3) AND (drain_since IS NULL OR ?4)",
+        params![target.backend.0, int(charge), quota.map(int), drains],
     )?;
     Ok(changed == 1)
 }

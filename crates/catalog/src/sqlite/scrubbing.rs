@@ -1,6 +1,7 @@
 //! Proofs of what lies on the backends.
 
 use async_trait::async_trait;
+use runtime::mutation;
 use rusqlite::{Connection, OptionalExtension, params};
 use types::{BlobId, ChangeId, ReplicaId, Timestamp};
 
@@ -132,13 +133,14 @@ fn note_proved(
 
 /// A suspect replica that holds the right bytes is live again.
 fn acquit(tx: &mut Tx<'_>, change: ChangeId, replica: ReplicaId) -> Result<(), CatalogError> {
+    const GUARDED: &str = "UPDATE replicas AS r SET state = 1, last_error = NULL WHERE replica = ?1 AND state = 2 \
+         AND NOT EXISTS (SELECT 1 FROM replicas AS o \
+             WHERE o.blob = r.blob AND o.backend = r.backend AND o.state IN (0, 1)) \
+         RETURNING blob, backend, path, charged, version";
+    const UNGUARDED: &str = "UPDATE replicas SET state = 1, last_error = NULL WHERE replica = ?1 AND state = 2 \
+         RETURNING blob, backend, path, charged, version";
     let item = tx
-        .stmt(
-            "UPDATE replicas AS r SET state = 1, last_error = NULL WHERE replica = ?1 AND state = 2 \
-             AND NOT EXISTS (SELECT 1 FROM replicas AS o \
-                 WHERE o.blob = r.blob AND o.backend = r.backend AND o.state IN (0, 1)) \
-             RETURNING blob, backend, path, charged, version",
-        )?
+        .stmt(if mutation::is_on("acquit.one-per-backend") { UNGUARDED } else { GUARDED })?
         .query_row(params![replica.to_bytes()], |row| {
             let (blob, backend) = (BlobId::from_bytes(row.get(0)?), BackendId(row.get(1)?));
             let (path, charged) = (rows::path(row, 2)?, rows::size(row, 3)?);

@@ -1,6 +1,7 @@
 //! Strays: quarantined, doomed, or made objects.
 
 use async_trait::async_trait;
+use runtime::mutation;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use types::{BackendName, BlobId, ChangeId, ReplicaId, Timestamp};
 
@@ -67,6 +68,7 @@ impl Strays for Sqlite {
     ) -> Result<u32, CatalogError> {
         self.write(move |tx| {
             tx.dooms(Dooms::ByWorker);
+            let now = if mutation::is_on("quarantine.kept") { Timestamp::from_millis(u64::MAX) } else { now };
             let due = due(tx, now, limit)?;
             doom_all(tx, change, due)
         })
@@ -121,7 +123,9 @@ fn quarantine(
             "INSERT OR IGNORE INTO blobs (blob, size, refs, wanted, replicas_live) VALUES (?1, ?2, 0, 0, 0)",
             params![stray.blob.to_bytes(), int(stray.size)],
         )?;
-        tx.add_sums(backend.0, Sums { charged: int(stray.charge), ..Sums::default() });
+        if !mutation::is_on("quarantine.charged") {
+            tx.add_sums(backend.0, Sums { charged: int(stray.charge), ..Sums::default() });
+        }
         let Stray { replica, blob, path, charge: charged, .. } = stray;
         entry.push(Item::Quarantined(ReplicaItem {
             replica,

@@ -42,7 +42,7 @@ pub(super) async fn what_lies_on_a_backend_becomes_an_object_and_is_charged(w: W
     let known = known[1].clone().unwrap();
     assert_eq!((known.replica, known.size, known.stamp.as_str()), (asked.replica, 7, "tag"));
     assert_eq!(w.catalog.import_of(asked.replica).await.unwrap(), Some(known));
-    assert_eq!(w.catalog.imports_at(w.backends[0], &[asked.path.clone()]).await.unwrap(), [None]);
+    assert_eq!(w.catalog.imports_at(w.backends[0], std::slice::from_ref(&asked.path)).await.unwrap(), [None]);
     w.delete(&["old/name"]).await;
     assert!(w.catalog.import_of(asked.replica).await.unwrap().is_some(), "until it is gone");
     w.reap_all().await;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use sim::{Cuts, Fault, Outcome, Plan, Sign, Simulation};
+use sim::{Cuts, Deed, Fault, Outcome, Plan, Sign, Simulation};
 
 /// Carries a plan out, on this thread.
 pub(crate) fn run(plan: Plan, verbose: bool) -> Outcome {
@@ -19,6 +19,7 @@ pub(crate) struct Sum {
     pub(crate) calls: u64,
     pub(crate) unjudged: u64,
     pub(crate) counts: BTreeMap<Fault, u64>,
+    pub(crate) deeds: BTreeMap<Deed, u64>,
     pub(crate) signs: BTreeMap<Sign, u64>,
     /// Seeds that failed, with what they broke.
     pub(crate) failed: Vec<(u64, Outcome)>,
@@ -53,6 +54,9 @@ impl Sum {
         self.unjudged += outcome.unjudged as u64;
         for (fault, count) in &outcome.counts {
             *self.counts.entry(*fault).or_default() += count;
+        }
+        for (deed, count) in &outcome.deeds {
+            *self.deeds.entry(*deed).or_default() += count;
         }
         for (sign, count) in &outcome.signs {
             *self.signs.entry(*sign).or_default() += count;

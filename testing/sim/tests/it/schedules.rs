@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use sim::{Cuts, Fault, Outcome, Plan, Sign, shrink};
+use sim::{Cuts, Deed, Fault, Outcome, Plan, Sign, shrink};
 
 use crate::mutations;
 use crate::running::{run, run_all};
@@ -26,6 +26,9 @@ fn schedules_hold_the_laws() {
     for fault in Fault::ALL {
         println!("  {:>9} x {}", sum.counts.get(fault).copied().unwrap_or(0), fault.as_str());
     }
+    for deed in Deed::ALL {
+        println!("  {:>9} x {}", sum.deeds.get(deed).copied().unwrap_or(0), deed.as_str());
+    }
     for sign in Sign::ALL {
         println!("  {:>9} x {}", sum.signs.get(sign).copied().unwrap_or(0), sign.as_str());
     }
@@ -37,6 +40,9 @@ fn schedules_hold_the_laws() {
     assert!(sum.unjudged * 200 <= sum.runs, "too many histories cannot be judged");
     for fault in Fault::ALL {
         assert!(sum.counts.contains_key(fault), "{} never happened", fault.as_str());
+    }
+    for deed in Deed::ALL {
+        assert!(sum.deeds.contains_key(deed), "{} never happened", deed.as_str());
     }
     for sign in Sign::ALL {
         assert!(sum.signs.contains_key(sign), "{} never happened", sign.as_str());
@@ -68,7 +74,7 @@ fn tell(report: &mut String, seed: u64, outcome: &Outcome) {
     }
 }
 
-/// Tells one run line by line, with `MUTATION=name` as that mutation is tried; with `SHRINK=1`, first makes it as small as can be.
+/// Tells one run line by line, with `MUTATION=name` as that mutation is tried (and `KEPT=1` with the guard in place); with `SHRINK=1`, first makes it as small as can be.
 fn replay(seed: u64) {
     let mut cuts: Cuts = std::env::var("CUTS").unwrap_or_default().parse().unwrap();
     if number("SHRINK").is_some() {
@@ -90,6 +96,7 @@ fn replay(seed: u64) {
             .with_max_level(tracing::Level::DEBUG)
             .try_init();
     }
+    let mutation = mutation.filter(|_| number("KEPT").is_none());
     let switches = mutation.map_or(&[][..], |((switches, _), _)| *switches);
     let outcome = runtime::mutation::with(switches, || run(plan, true));
     for line in &outcome.lines {
