@@ -47,7 +47,7 @@ pub enum Law {
     Brake,
     /// A lost catalog comes back as it was shipped, and an old one does no harm.
     ComesBack,
-    /// Nobody is declared dead whose heart beat within a lease.
+    /// Nobody is declared dead whose heart beat within a lease, and whoever is learns it.
     Lived,
     /// A provider never counts more than its limits allow in a period.
     NeverOver,

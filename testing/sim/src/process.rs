@@ -15,7 +15,7 @@ use format::PathGrammar;
 use futures::FutureExt;
 use runtime::{Chance, Clock, Ids, Shutdown, Supervisor, Task, simulation};
 use tokio::sync::oneshot;
-use types::{BucketName, Traffic};
+use types::{BootId, BucketName, Traffic};
 
 use crate::driver::SimBackend;
 use crate::provider::Provider;
@@ -26,6 +26,7 @@ use crate::{Deed, Law, instances, limits, outage};
 pub(crate) struct Process {
     world: Arc<World>,
     number: u64,
+    pub(crate) boot: BootId,
     pub(crate) engine: Engine,
     pub(crate) catalog: Arc<Sqlite>,
     pub(crate) clock: Clock,
@@ -133,6 +134,7 @@ impl Process {
         Self {
             world: Arc::clone(world),
             number,
+            boot,
             engine,
             catalog,
             clock,

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use catalog::sqlite::{MemoryFile, Options};
-use catalog::{Ledger, ReplicaState};
+use catalog::{Instances, Ledger, ReplicaState};
 use engine::Engine;
 use runtime::simulation::{self, Director, Pause};
 use runtime::{Chance, Clock, Task};
@@ -88,7 +88,7 @@ impl Site {
         };
         // Who asks for one that stands still finds another, in the end.
         let answers = |number: &u64| {
-            !world.is_killed(*number) && !(world.is_calm() && world.stopped.was_silent(*number))
+            !(world.is_killed(*number) || world.is_calm() && world.stopped.was_silent(*number))
         };
         self.0.slot(number).clone().filter(|_| answers(&number))
     }
@@ -415,6 +415,7 @@ async fn judge(ground: &Ground, site: &Site) {
     for number in 1..=world.plan.processes() {
         let process = ground.slot(number).clone();
         if let Some(process) = process {
+            judge_life(world, &process).await;
             judge_memory(world, &process.engine).await;
         }
     }
@@ -451,6 +452,14 @@ async fn replicas_are_alike(ground: &Ground, process: &Process) {
             let what = format!("replica {} of blob {blob}", replica.1);
             laws::same_bytes(&ground.world, &what, &first, &bytes_of(replica));
         }
+    }
+}
+
+/// Whoever runs in the end is alive: one that was declared dead has learnt it.
+async fn judge_life(world: &World, process: &Process) {
+    let living = process.catalog.living().await.unwrap();
+    if !living.iter().any(|instance| instance.boot == process.boot) {
+        world.violate(Law::Lived, "a process goes on that was declared dead long ago");
     }
 }
 

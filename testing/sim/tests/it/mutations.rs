@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use sim::{Ask, Cuts, Fault, PartPlan, Plan, UploadEnd, Verb};
+use sim::{Ask, Cuts, ExpiryPlan, Fault, PartPlan, Plan, UploadEnd, Verb};
 
 use crate::guards;
 use crate::running::run;
@@ -114,6 +114,7 @@ pub(crate) type Sharpen = fn(&mut Plan);
 const SHARPENED: &[Sharpened] = &[
     ("budget.taken", with_large_bodies),
     ("copy.source", with_copies_of_what_changes),
+    ("expire.unchanged", with_rewrites_of_what_expires),
     ("lost.repeated", with_lost_answers),
     ("part.open", with_lost_answers),
     ("part.source", with_parts_of_what_changes),
@@ -127,6 +128,22 @@ fn with_large_bodies(plan: &mut Plan) {
         (op.think_ms, op.patience_ms) = (0, None);
         op.verb = Verb::Put { size: 40_000, condition: Ask::None, flaw: None };
     }
+}
+
+fn with_rewrites_of_what_expires(plan: &mut Plan) {
+    (plan.limits, plan.breakers, plan.instances, plan.catalogs) = (None, None, None, None);
+    plan.outages.clear();
+    plan.crashes.clear();
+    plan.events.retain(|event| event.fault != Fault::ClockJump);
+    plan.shuffle = 90;
+    let pauses_ms =
+        (0..8).map(|key| (0..8).map(|write| (plan.seed * 31 + key * 97 + write * 61) % 700).collect());
+    plan.workers.expiry = Some(ExpiryPlan {
+        age_ms: 2_000,
+        pauses_ms: pauses_ms.collect(),
+        brake_floor: None,
+        seed: plan.seed,
+    });
 }
 
 fn with_copies_of_what_changes(plan: &mut Plan) {
