@@ -9,7 +9,7 @@ use std::time::Duration;
 use backend::{BackendError, Body, ErrorKind, MetadataEntry, PutOptions, PutReceipt};
 use catalog::{AddReplica, NewBlob, Piece, ReplicaAt, ReplicaState, Target, WriteOutcome};
 use futures::StreamExt;
-use futures::future::BoxFuture;
+use futures::future::{AbortHandle, Abortable, BoxFuture};
 use futures::stream::FuturesUnordered;
 use runtime::{Instant, mutation};
 use types::{BackendName, BlobId, BucketName, ByteRange, Md5, ObjectKey, ReplicaId, ReplicaPath};
@@ -44,7 +44,7 @@ pub(crate) struct Targets<'a> {
     /// Indices of all places that may take it, best first.
     order: Vec<usize>,
     slots: Vec<Slot>,
-    running: FuturesUnordered<BoxFuture<'static, Ended>>,
+    running: FuturesUnordered<Abortable<BoxFuture<'static, Ended>>>,
     released: bool,
     /// Whether it was limits that were in the way.
     limits: Shut,
@@ -58,6 +58,8 @@ struct Slot {
     reader: usize,
     progress: Progress,
     state: SlotState,
+    /// Gives its request up.
+    abort: AbortHandle,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -108,7 +110,7 @@ impl<'a> Targets<'a> {
         let options = PutOptions { metadata: self.object.says.to_vec() };
         let (path, released, begun) = (target.path.clone(), self.released, progress.clone());
         let lease = self.shared.lease.clone();
-        self.running.push(Box::pin(async move {
+        let put: BoxFuture<'static, Ended> = Box::pin(async move {
             let started = Instant::now();
             if !lease.holds() {
                 let result = Err(lapsed(backend.name()));
@@ -120,10 +122,12 @@ impl<'a> Targets<'a> {
             }
             let result = backend.put(&path, body, options).await;
             Ended { slot, started, result }
-        }));
+        });
+        let (abort, registration) = AbortHandle::new_pair();
+        self.running.push(Abortable::new(put, registration));
         let state = SlotState::Running;
         let Target { replica, path, .. } = target;
-        self.slots.push(Slot { replica, path, place, reader: index, progress, state });
+        self.slots.push(Slot { replica, path, place, reader: index, progress, state, abort });
     }
 
     /// Runs `feed`, which gives the window its bytes, while the targets take them.
@@ -138,7 +142,10 @@ impl<'a> Targets<'a> {
                 biased;
                 fed = &mut feed => return fed,
                 Some(ended) = self.running.next() => {
-                    self.settle(ended).await;
+                    // One that was let go has ended with that.
+                    if let Ok(ended) = ended {
+                        self.settle(ended).await;
+                    }
                     self.check_enough()?;
                 }
                 () = runtime::sleep(patrol) => {
@@ -164,7 +171,11 @@ impl<'a> Targets<'a> {
         while !self.running.is_empty() {
             tokio::select! {
                 biased;
-                Some(ended) = self.running.next() => self.settle(ended).await,
+                Some(ended) = self.running.next() => {
+                    if let Ok(ended) = ended {
+                        self.settle(ended).await;
+                    }
+                }
                 () = runtime::sleep(patrol) => {
                     self.let_stalled_go();
                     if self.live() >= self.shared.settings.ack_replicas {
@@ -344,6 +355,8 @@ impl<'a> Targets<'a> {
             let place = &self.shared.places[slot.place];
             tracing::warn!(backend.name = %place.name(), blob = %self.blob, why, "a target of a write was let go");
             self.shared.stalled(slot.place);
+            // Nothing more of it leaves: what was sent by now may still arrive, and that is waited for.
+            slot.abort.abort();
             let outcome = self.held.unknown(place.backend.profile().late_arrival_bound);
             self.held.settle(slot.replica, outcome);
             self.slots[index].state = SlotState::Failed;

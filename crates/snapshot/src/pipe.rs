@@ -51,3 +51,30 @@ impl Read for Reader {
         Ok(length)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What was fed, and how reading it ended.
+    fn read(ended: bool) -> (Vec<u8>, io::Result<usize>) {
+        let (feed, mut reader) = pipe();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("it needs nothing");
+        runtime.block_on(async {
+            assert!(feed.send(Bytes::from_static(b"abc")).await);
+            if ended { feed.end().await } else { drop(feed) }
+        });
+        let mut bytes = Vec::new();
+        let outcome = reader.read_to_end(&mut bytes);
+        (bytes, outcome)
+    }
+
+    #[test]
+    fn a_stream_that_broke_off_is_no_short_one() {
+        let (bytes, outcome) = read(true);
+        assert_eq!((bytes, outcome.ok()), (b"abc".to_vec(), Some(3)));
+        let (bytes, outcome) = read(false);
+        assert_eq!(bytes, b"abc");
+        assert_eq!(outcome.map_err(|error| error.kind()), Err(io::ErrorKind::BrokenPipe));
+    }
+}

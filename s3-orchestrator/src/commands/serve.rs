@@ -28,7 +28,7 @@ const END_WITHIN: Duration = Duration::from_secs(28);
 /// What the drain gets even where the pause before it took longer.
 const DRAIN_LEAST: Duration = Duration::from_secs(5);
 /// How long the catalog may take to finish what it is writing.
-const CLOSE_WITHIN: Duration = Duration::from_secs(2);
+const CLOSE_WITHIN: Duration = Duration::from_secs(5);
 
 /// Serves until a signal.
 pub(crate) fn run(path: &Path) -> ExitCode {

@@ -194,7 +194,10 @@ async fn a_stream_that_stands_still_is_given_up() {
     );
     let ran =
         run(home.path(), &config, &["run"], &[("JWT", "header.payload.signature")], "").await.with_code(0);
-    assert!(ran.err.contains("stands still") && ran.err.contains("asking for a new snapshot"), "{ran:?}");
+    assert!(
+        ran.err.contains("stands still since 1s") && ran.err.contains("asking for a new snapshot"),
+        "{ran:?}"
+    );
     assert_eq!((front.count("GET /v1/sys/storage/raft/snapshot "), files(&disk).len()), (2, 3));
 }
 

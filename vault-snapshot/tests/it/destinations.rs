@@ -126,8 +126,9 @@ async fn what_a_killed_run_left_is_swept() {
     let open = async || client.list_multipart_uploads("").await.unwrap().len();
     assert_eq!(open().await, 1, "the killed run left nothing to be swept");
     let foreign = client.create_multipart_upload("vault/other-0123").await.unwrap();
-    let [ours, others] = [".vault-0123abcd-20200101T000000Z-1.snap.partial", ".other.partial"];
-    for name in [ours, others] {
+    let [ours, others, notes] =
+        [".vault-0123abcd-20200101T000000Z-1.snap.partial", ".other.partial", ".vault-notes"];
+    for name in [ours, others, notes] {
         std::fs::write(disk.join(name), "half").unwrap();
     }
 
@@ -138,7 +139,7 @@ async fn what_a_killed_run_left_is_swept() {
         assert!(runtime::instant_now() < deadline, "it is not swept");
         run(home.path(), &soon, &["prune"], &[], "").await.with_code(0);
     }
-    assert!(disk.join(others).exists(), "somebody else's file was removed");
+    assert!(disk.join(others).exists() && disk.join(notes).exists(), "somebody else's file was removed");
     assert_eq!(client.list_multipart_uploads("").await.unwrap()[0].upload, foreign);
 }
 
