@@ -91,7 +91,8 @@ section! {
         /// system's directory for temporary files.
         pub spill_dir: Option<PathBuf> = none(),
         /// Largest total of a request's headers in bytes. It is also the largest read buffer of a connection, so the
-        /// 1 MB of the Go program would be memory for nothing: S3 itself allows 8 KB.
+        /// 1 MB of the Go program would be memory for nothing: S3 itself allows 8 KB. What is larger is refused with 431
+        /// and S3's XML; over HTTP/2, from twice the size on, with a bare 431 by the library, which then has not read it.
         pub max_header_bytes: ByteSize = or(ByteSize::kib(128)),
         /// Most header values in one request.
         pub max_header_value_count: u32 = or(500_u32),

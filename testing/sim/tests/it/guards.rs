@@ -1,7 +1,7 @@
 //! Guards of limits, breakers and reads without the catalog: what each is there for, and plans that come near them.
 
 use runtime::Chance;
-use sim::{Ask, BreakersPlan, Crash, Event, Fault, LimitsPlan, Op, Outage, Plan, Verb};
+use sim::{Ask, BreakersPlan, Crash, Event, Fault, LimitsPlan, Op, Outage, Plan, Verb, WorkersPlan};
 use types::{Schedule, Timestamp};
 
 use crate::mutations::{Mutation, Sharpened};
@@ -91,6 +91,9 @@ fn limits(plan: &Plan, after_border_ms: i64, of: [Option<u64>; 3]) -> LimitsPlan
 }
 
 fn without_faults(plan: &mut Plan) {
+    // These guards are looked for with one process that serves, and nothing else that asks for requests.
+    plan.workers = WorkersPlan { linger_ms: plan.workers.linger_ms, ..WorkersPlan::default() };
+    (plan.instances, plan.catalogs) = (None, None);
     for backend in &mut plan.backends {
         backend.odds.clear();
         backend.windows.clear();

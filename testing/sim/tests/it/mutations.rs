@@ -195,6 +195,7 @@ fn with_lost_answers(plan: &mut Plan) {
 }
 
 fn with_bad_bodies_on_silent_backends(plan: &mut Plan) {
+    plan.workers.upkeep = None;
     plan.crashes.clear();
     // A backend that is left alone takes no bad body either.
     (plan.limits, plan.breakers) = (None, None);
