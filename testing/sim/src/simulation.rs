@@ -466,7 +466,7 @@ async fn judge_life(world: &World, process: &Process) {
 /// What was in memory at most, and what is left there.
 async fn judge_memory(world: &World, engine: &Engine) {
     let plan = &world.plan;
-    let budget = plan.budget_bytes.max(plan.window_bytes);
+    let budget = plan.budget_bytes.max(plan.window_bytes) * plan.processes();
     // Each client may have one chunk on its way that no window has taken yet.
     let allowed = budget + plan.clients.len() as u64 * 2 * CHUNK_BYTES_MAX;
     let most = world.memory.most();
