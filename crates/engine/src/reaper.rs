@@ -167,7 +167,8 @@ impl Shared {
         for replica in doomed {
             let is_named_by_us = place.grammar.parse(replica.path.as_str()).is_some();
             // A path of an older prefix is not of our grammar either.
-            let known = if is_named_by_us { None } else { self.catalog.import_of(replica.replica).await? };
+            let is_ours = is_named_by_us || mutation::is_on("reap.imported");
+            let known = if is_ours { None } else { self.catalog.import_of(replica.replica).await? };
             match known {
                 Some(known) => imported.push((replica, known)),
                 None => own.push(replica),
@@ -184,13 +185,24 @@ impl Shared {
     async fn delete_imported(&self, place: &Place, doomed: &Doomed, known: &Imported) -> Settled {
         let now = self.steady.now();
         let gone = || Settled { replica: doomed.replica, outcome: SettledOutcome::Gone };
-        let found = match place.maintenance.head(&doomed.path).await {
+        let mut found = place.maintenance.head(&doomed.path).await;
+        if found.as_ref().is_err_and(|error| error.kind == ErrorKind::NotFound) {
+            // Where the marker is gone too, the backend is missing, and what it holds will be back.
+            let is_there =
+                self.present_place(place.id).await.is_ok() || mutation::is_on("reap.imported-there");
+            if !is_there {
+                return failed(doomed, "the backend is missing, for its marker is not readable", now);
+            }
+            // It may have come back between the two looks.
+            found = place.maintenance.head(&doomed.path).await;
+        }
+        let found = match found {
             Ok(stat) => stat,
             Err(error) if error.kind == ErrorKind::NotFound => return gone(),
             Err(error) => return refused(doomed, &error, now),
         };
         let is_same = (found.size, stamp_of(&found).as_ref()) == (known.size, Some(&known.stamp));
-        if !is_same {
+        if !is_same && !mutation::is_on("reap.as-imported") {
             tracing::warn!(
                 backend.name = %place.name(),
                 path = %doomed.path,

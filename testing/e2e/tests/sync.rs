@@ -1,9 +1,12 @@
-//! What lies in a bucket of a provider since before becomes objects, where it lies: real process, real S3 server.
+//! What lies in a bucket of a provider or in a directory since before becomes objects, where it lies: real process,
+//! real S3 server, real files.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+use std::fs;
+use std::path::Path;
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use s3_client::{PutBody, PutObject, S3Client};
 use testkit::wire::{Call, WireClient};
@@ -22,10 +25,17 @@ async fn command(orchestrator: &Orchestrator, args: &[&str]) -> (bool, serde_jso
 }
 
 async fn sync(orchestrator: &Orchestrator, more: &[&str]) -> serde_json::Value {
-    let args = [&["sync", "-backend", "s3-0", "-bucket", "b"], more].concat();
-    let (success, answer, stderr) = command(orchestrator, &args).await;
+    let (success, answer, stderr) = sync_of(orchestrator, "s3-0", more).await;
     assert!(success, "{answer} {stderr}");
     answer
+}
+
+async fn sync_of(
+    orchestrator: &Orchestrator,
+    backend: &str,
+    more: &[&str],
+) -> (bool, serde_json::Value, String) {
+    command(orchestrator, &[&["sync", "-backend", backend, "-bucket", "b"], more].concat()).await
 }
 
 async fn until(what: &str, is: impl AsyncFn() -> bool) {
@@ -108,7 +118,7 @@ async fn what_lies_in_a_bucket_becomes_objects_and_lives_on_as_such() {
     until("all is shipped", shipped).await;
     orchestrator.stop().await;
     for suffix in ["", "-wal", "-shm"] {
-        let _ = std::fs::remove_file(orchestrator.folder().join(format!("catalog.db{suffix}")));
+        let _ = fs::remove_file(orchestrator.folder().join(format!("catalog.db{suffix}")));
     }
     let file = orchestrator.folder().join("config.yaml");
     let (success, answer, stderr) =
@@ -125,4 +135,90 @@ async fn what_lies_in_a_bucket_becomes_objects_and_lives_on_as_such() {
     assert_eq!(wire.send(&Call::new("DELETE", "/b/gone-by")).await.unwrap().status, 204);
     assert_eq!(wire.send(&Call::new("DELETE", "/b/copy")).await.unwrap().status, 204);
     until("it is deleted", async || plain.head_object("gone-by").await.is_err()).await;
+}
+
+/// Bytes of all objects below a folder, but for the marker and those that are named. Metadata, which lies beside them, is
+/// not charged.
+fn bytes_below(folder: &Path, without: &[&Path]) -> u64 {
+    let mut sum = 0;
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.ends_with(".s3-orchestrator/marker") || path.to_string_lossy().ends_with("%m") {
+            continue;
+        }
+        if path.is_dir() {
+            sum += bytes_below(&path, without);
+        } else if !without.contains(&path.as_path()) {
+            // A file may be gone by now: then it counts no more.
+            sum += fs::metadata(&path).map_or(0, |about| about.len());
+        }
+    }
+    sum
+}
+
+/// Puts a file there as somebody else does, at a time that is not that of the one before.
+fn place(path: &Path, data: &[u8], seconds: u64) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, data).unwrap();
+    let file = fs::File::options().write(true).open(path).unwrap();
+    file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_lies_in_a_directory_becomes_objects_and_only_what_was_imported_is_deleted() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    // Files as this driver spells them: `old/a b`, `old/b`, `kept/c`, `z-large`.
+    let (first, second, third, large) =
+        (root.join("old/a%20b%f"), root.join("old/b%f"), root.join("kept/c%f"), root.join("z-large%f"));
+    let data =
+        |size: usize, seed: usize| -> Vec<u8> { (0..size).map(|at| (at * seed % 251) as u8).collect() };
+    place(&first, &data(150_000, 1), 1_000_000);
+    place(&second, &data(900, 2), 1_000_000);
+    place(&third, &data(5_000, 3), 1_000_000);
+    place(&large, &data(3_000_000, 4), 1_000_000);
+    let config = ConfigBuilder::new().directory_at(root).bucket("b");
+    let config = config
+        .each_backend("quota_bytes: 2000000")
+        .each_backend("late_arrival_bound: 1s")
+        .more(&format!("ui: {{ admin_token: {TOKEN:?} }}\njournal: {{ interval: 100ms }}"));
+    let orchestrator = Orchestrator::start(config).await;
+    let wire = orchestrator.wire();
+    // What is charged is what lies there and is ours, to the byte.
+    let charged_but_for = async |what: &str, foreign: &[&Path]| {
+        let is_charged = async || {
+            let (_, status, _) = command(&orchestrator, &["admin", "status", "-json"]).await;
+            status["backends"][0]["bytes_used"] == bytes_below(root, foreign)
+        };
+        until(what, is_charged).await;
+    };
+    charged_but_for("nothing of others is charged", &[&first, &second, &third, &large]).await;
+
+    let (success, done, stderr) = sync_of(&orchestrator, "disk-0", &[]).await;
+    assert!(!success && done["error"].as_str().unwrap().contains("quota"), "{done} {stderr}");
+    assert_eq!((&done["imported"], &done["imported_bytes"]), (&3.into(), &155_900.into()), "{done}");
+    charged_but_for("what was imported is charged", &[&large]).await;
+    assert_eq!(read(&wire, "/b/old/a b").await, data(150_000, 1));
+    assert_eq!(read(&wire, "/b/old/b").await, data(900, 2));
+    assert_eq!(read(&wire, "/b/kept/c").await, data(5_000, 3));
+    assert_eq!(wire.send(&Call::get("/b/z-large")).await.unwrap().status, 404);
+
+    orchestrator.allow_log("replica is suspect");
+    orchestrator.allow_log("replaced behind our back");
+    // As long as the one before: only its time tells, and its bytes.
+    place(&second, &data(900, 5), 2_000_000);
+    let replaced = wire.send(&Call::get("/b/old/b")).await;
+    assert!(!replaced.is_ok_and(|answer| answer.status == 200), "it is not what was imported");
+    for key in ["/b/old/b", "/b/kept/c"] {
+        assert_eq!(wire.send(&Call::new("DELETE", key)).await.unwrap().status, 204);
+    }
+    until("it is deleted", async || !third.exists()).await;
+    charged_but_for("what is not ours any more is not charged", &[&second, &large]).await;
+    assert_eq!(fs::read(&second).unwrap(), data(900, 5), "it is somebody else's");
+
+    let (success, done, stderr) = sync_of(&orchestrator, "disk-0", &["-prefix", "old/"]).await;
+    assert!(success, "{done} {stderr}");
+    assert_eq!((&done["imported"], &done["known"]), (&1.into(), &1.into()), "{done}");
+    assert_eq!(read(&wire, "/b/old/b").await, data(900, 5), "imported as what it is now");
+    charged_but_for("it is charged again", &[&large]).await;
 }

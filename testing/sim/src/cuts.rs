@@ -31,6 +31,8 @@ pub enum Cut {
     Expiry,
     /// Something that an operator asks for.
     Order(usize),
+    /// All imports.
+    Imports,
     /// All limits.
     Limits,
     /// A stop in order.
@@ -63,6 +65,7 @@ impl Cuts {
                 Cut::Upkeep => plan.workers.upkeep = None,
                 Cut::Expiry => plan.workers.expiry = None,
                 Cut::Order(order) => plan.workers.orders[*order].at_ms = u64::MAX,
+                Cut::Imports => plan.imports = None,
                 Cut::Limits => plan.limits = None,
                 Cut::Restart(restart) => cut_restart(plan, *restart),
                 Cut::Breakers => plan.breakers = None,
@@ -141,6 +144,7 @@ impl fmt::Display for Cuts {
                 Cut::Upkeep => write!(f, "upkeep:all"),
                 Cut::Expiry => write!(f, "expiry:all"),
                 Cut::Order(order) => write!(f, "order:{order}"),
+                Cut::Imports => write!(f, "imports:all"),
                 Cut::Limits => write!(f, "limits:all"),
                 Cut::Restart(restart) => write!(f, "restart:{restart}"),
                 Cut::Breakers => write!(f, "breakers:all"),
@@ -178,6 +182,7 @@ fn parse(text: &str) -> Option<Cut> {
         "upkeep" => Cut::Upkeep,
         "expiry" => Cut::Expiry,
         "order" => Cut::Order(value.parse().ok()?),
+        "imports" => Cut::Imports,
         "limits" => Cut::Limits,
         "restart" => Cut::Restart(value.parse().ok()?),
         "breakers" => Cut::Breakers,
@@ -192,7 +197,7 @@ mod tests {
 
     #[test]
     fn cuts_are_read_as_they_are_written() {
-        let text = "client:1,op:0.3,fault:rot,crash:0,event:2,shuffle:all,upkeep:all,expiry:all,order:1,limits:all,restart:0,breakers:all,outage:1";
+        let text = "client:1,op:0.3,fault:rot,crash:0,event:2,shuffle:all,upkeep:all,expiry:all,order:1,imports:all,limits:all,restart:0,breakers:all,outage:1";
         assert_eq!(text.parse::<Cuts>().unwrap().to_string(), text);
         assert!("client:x".parse::<Cuts>().is_err());
     }

@@ -41,6 +41,16 @@ named! {
         Rebuilt = "catalogs-rebuilt",
         /// An old catalog found out that it is one.
         OldCatalogNoticed = "old-catalogs-noticed",
+        /// An object that lay on a provider before was imported.
+        Imported = "objects-imported",
+        /// An import found what was imported before.
+        ImportKnown = "imports-known",
+        /// An import found a key taken.
+        ImportTaken = "imports-taken",
+        /// An object could not be imported.
+        ImportFailed = "imports-failed",
+        /// What was imported was deleted.
+        ImportedDeleted = "imported-deleted",
         /// The brake held deletes.
         BrakeHeld = "brakes-engaged",
         /// An operator released it.

@@ -163,7 +163,10 @@ impl SimBackend {
         let process = runtime::simulation::process();
         let may_be_dead =
             process == runtime::simulation::NO_PROCESS || self.world().stopped.was_silent(process);
-        if found.is_none() && deleted && operation == "get" && !may_be_dead {
+        // Another instance may have imported and deleted what this one is just about to import.
+        let imports = self.traffic == Traffic::Maintenance && self.world().plan.imports.is_some();
+        let may_be_too_late = imports && self.world().plan.processes() > 1;
+        if found.is_none() && deleted && operation == "get" && !may_be_dead && !may_be_too_late {
             let what = format!("{path} on {} is read and was deleted", self.provider.name());
             self.world().violate(Law::ReadersFirst, what);
         }
@@ -328,6 +331,9 @@ impl Backend for SimBackend {
             Fault::GetNotFound,
         ];
         let fault = self.arrive("get", &KINDS).await?;
+        // What nothing vouches for is believed as it is read.
+        let believed = self.traffic == Traffic::Maintenance && self.provider.is_unvouched(path.as_str());
+        let fault = fault.filter(|fault| *fault != Fault::GetFlipped || !believed);
         if self.provider.away().is_some() {
             self.provider.is_back_soon(path);
             return Err(self.error("get", ErrorKind::NotFound, "nothing is mounted there"));
@@ -337,6 +343,9 @@ impl Backend for SimBackend {
             return Err(self.error("get", ErrorKind::NotFound, "a lie"));
         }
         let bytes = self.find("get", path)?;
+        if self.traffic == Traffic::Maintenance {
+            self.provider.was_read(path.as_str());
+        }
         let total = bytes.len() as u64;
         let range = range.unwrap_or(ByteRange::whole(total));
         if range.end() > total {
@@ -361,10 +370,13 @@ impl Backend for SimBackend {
             return Err(self.error("head", ErrorKind::NotFound, "nothing is mounted there"));
         }
         let bytes = self.find("head", path)?;
+        let foreign = self.provider.was_looked_at(path.as_str());
         Ok(Stat {
             size: bytes.len() as u64,
-            etag: None,
-            modified: None,
+            etag: foreign
+                .as_ref()
+                .and_then(|foreign| foreign.etag.as_ref().map(|etag| format!("\"{etag}\""))),
+            modified: foreign.map(|foreign| foreign.modified),
             metadata: Vec::new(),
             headers: Vec::new(),
         })

@@ -83,6 +83,10 @@ named! {
         Rot = "rot",
         /// Stored bytes are lost.
         Vanish = "vanish",
+        /// What lies on a provider and is not of our making is replaced by its owner.
+        ForeignReplaced = "foreign-replaced",
+        /// Its owner removes it.
+        ForeignRemoved = "foreign-removed",
         /// The catalog's answer is lost, and what was asked for happened.
         CatalogAnswerLost = "catalog-answer-lost",
         /// The catalog has no room, or cannot be reached: nothing happens.

@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use catalog::{Catalog, ReplicaRow, ReplicaState};
+use catalog::{BucketId, Catalog, ReplicaRow, ReplicaState};
 use types::BlobId;
 
+use crate::imports;
 use crate::provider::Provider;
 use crate::world::World;
 
@@ -55,6 +56,8 @@ pub enum Law {
     NothingLost,
     /// Nobody is told to slow down without need, nor for another time than is needed.
     Served,
+    /// What lies on a provider since before is ours once it was imported, and nobody else's only until then.
+    Imported,
     /// A breaker opens only where what it stands for failed.
     Blameless,
     /// What its breaker takes for gone is left alone, but for one request that finds out.
@@ -73,15 +76,23 @@ pub struct Violation {
 }
 
 /// Judges what is left once nothing happens any more.
-pub(crate) async fn judge_quiet(world: &World, catalog: &dyn Catalog, providers: &[Arc<Provider>]) {
+pub(crate) async fn judge_quiet(
+    world: &World,
+    catalog: &dyn Catalog,
+    bucket: BucketId,
+    providers: &[Arc<Provider>],
+) {
     for line in catalog.audit().await.unwrap() {
         world.violate(Law::Books, line);
     }
     let rows = catalog.replicas(None, u32::MAX).await.unwrap();
     for (index, provider) in providers.iter().enumerate() {
+        if world.plan.imports.is_some() {
+            imports::judge(world, catalog, bucket, (provider, &rows)).await;
+        }
         let of_this = rows.iter().filter(|row| row.backend.0 == provider.number());
         judge_ledger(world, provider, index, of_this.collect());
-        judge_charge(world, catalog, provider, index).await;
+        judge_charge(world, catalog, (provider, index), &rows).await;
     }
 }
 
@@ -126,18 +137,24 @@ fn judge_ledger(world: &World, provider: &Provider, index: usize, rows: Vec<&Rep
         }
     }
     for path in stored.keys().filter(|path| !path.starts_with(".s3-orchestrator/")) {
-        if !named.contains(path.as_str()) {
+        if !named.contains(path.as_str()) && !provider.is_foreign(path) {
             world.violate(Law::NothingForgotten, format!("{path} lies on {name} and no row names it"));
         }
     }
 }
 
 /// A backend is charged for what it bills, no less.
-async fn judge_charge(world: &World, catalog: &dyn Catalog, provider: &Provider, index: usize) {
+async fn judge_charge(
+    world: &World,
+    catalog: &dyn Catalog,
+    (provider, index): (&Provider, usize),
+    rows: &[ReplicaRow],
+) {
     let charged = catalog.charged().await.unwrap();
     let charged = charged.iter().find(|(id, ..)| id.0 == provider.number()).map_or(0, |(.., bytes)| *bytes);
-    let billed = provider.billed() - unknown_files(world, catalog, provider).await;
-    let lost = provider.harmed_bytes();
+    let (imported, in_vain) = imports::billed(catalog, provider, rows).await;
+    let billed = provider.billed() - unknown_files(world, catalog, provider).await + imported;
+    let lost = provider.harmed_bytes() + in_vain;
     if charged < billed {
         world.violate(
             Law::Quota,

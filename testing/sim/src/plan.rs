@@ -7,6 +7,7 @@ use runtime::Chance;
 use crate::Fault;
 use crate::catalogs::CatalogsPlan;
 use crate::cuts::Cuts;
+use crate::imports::{self, ImportsPlan};
 use crate::instances::InstancesPlan;
 use crate::limits::LimitsPlan;
 use crate::outage::{self, BreakersPlan, Outage};
@@ -47,6 +48,8 @@ pub struct Plan {
     pub workers: WorkersPlan,
     /// Several instances on one catalog, where there are.
     pub instances: Option<InstancesPlan>,
+    /// What lies on providers since before, and is imported.
+    pub imports: Option<ImportsPlan>,
     /// What befalls the catalog, where something does.
     pub catalogs: Option<CatalogsPlan>,
     /// What the backends allow per period, where anything is limited.
@@ -236,6 +239,7 @@ impl Plan {
         outage::draw(&Chance::seeded(seed ^ 0x0b4ea), &mut plan);
         LimitsPlan::draw(&Chance::seeded(seed ^ 0x11417), &mut plan);
         workers::draw(seed, &mut plan);
+        imports::draw(&Chance::seeded(seed ^ 0x1a907), &mut plan);
         cuts.apply(&mut plan);
         plan
     }
@@ -305,6 +309,7 @@ impl Draw {
             shuffle: *self.pick(&[10, 40, 70]),
             workers: WorkersPlan::default(),
             instances: None,
+            imports: None,
             catalogs: None,
             limits: None,
             breakers: None,

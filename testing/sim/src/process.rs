@@ -20,7 +20,7 @@ use types::{BootId, BucketName, Traffic};
 use crate::driver::SimBackend;
 use crate::provider::Provider;
 use crate::world::{World, locked};
-use crate::{Deed, Law, instances, limits, outage};
+use crate::{Deed, Law, imports, instances, limits, outage};
 
 /// A running process.
 pub(crate) struct Process {
@@ -128,6 +128,11 @@ impl Process {
         }
         let bucket = Bucket { id: buckets[0], name };
         world.plan.workers.start(&mut supervisor, &engine, &bucket, providers);
+        if world.plan.imports.is_some() {
+            let imports = engine.clone();
+            let every = runtime::Schedule::every(imports::IMPORT_EVERY);
+            supervisor.add(every, move || workers::Importer::new(imports.clone()));
+        }
         if let Some(brake) = world.plan.workers.brake() {
             until_answered(|| catalog.set_brake(brake)).await;
         }
@@ -202,6 +207,11 @@ impl Process {
             let before = tallied.insert(deed, times).unwrap_or(0);
             self.world.did(deed, times - before);
         }
+    }
+
+    /// Whether it was ended, or is about to be.
+    pub(crate) fn is_dead(&self) -> bool {
+        self.world.is_killed(self.number) || locked(&self.workers).is_none()
     }
 
     /// Ends everything where it stands.

@@ -9,6 +9,7 @@ use backend::Entry;
 use bytes::Bytes;
 use types::{BackendName, ReplicaPath};
 
+use crate::foreign::Foreign;
 use crate::limits::Tally;
 use crate::world::{World, locked};
 use crate::{BackendPlan, Fault, Law};
@@ -38,7 +39,7 @@ pub(crate) struct Store {
     /// Paths that were deleted, and nothing came there since.
     pub(crate) deleted: BTreeMap<String, u64>,
     /// Paths whose bytes were changed or lost.
-    harmed: BTreeMap<String, u64>,
+    pub(crate) harmed: BTreeMap<String, u64>,
     /// Paths whose readers were given wrong bytes or told a lie.
     pub(crate) doubtful: BTreeSet<String>,
     /// What a stale listing shows.
@@ -48,6 +49,9 @@ pub(crate) struct Store {
     deletes: u64,
     /// Paths that were put by a process that others may have taken for dead.
     from_the_dead: BTreeSet<String>,
+    /// What is not of our making, by its path. It is not on the bill, as that is counted here.
+    pub(crate) foreign: BTreeMap<String, Foreign>,
+    pub(crate) versions: u64,
 }
 
 impl Provider {
@@ -185,12 +189,17 @@ impl Provider {
         if fault == Fault::Vanish || bytes.is_empty() {
             let bill = self.bill(&bytes);
             store.objects.remove(path);
-            store.billed -= bill;
+            if store.foreign.remove(path).is_none() {
+                store.billed -= bill;
+            }
             store.harmed.insert(path.to_owned(), bill);
         } else {
             let mut changed = bytes.to_vec();
             let at = usize::try_from(at % bytes.len() as u64).unwrap_or(0);
             changed[at] ^= 1;
+            if let Some(foreign) = store.foreign.get_mut(path) {
+                foreign.replaces = false;
+            }
             store.objects.insert(path.to_owned(), changed.into());
             store.harmed.insert(path.to_owned(), 0);
         }
@@ -242,16 +251,20 @@ impl Provider {
         store.before = listing(&store);
         store.deletes += 1;
         let removed = store.objects.remove(path);
+        let foreign = store.foreign.remove(path);
         let bill = removed.as_ref().map_or(0, |bytes| self.bill(bytes));
         store.deleted.entry(path.to_owned()).and_modify(|known| *known += bill).or_insert(bill);
-        match removed {
-            Some(_) if self.plan.hides => {
-                store.versions_seen = true;
-                drop(store);
-                self.world.count(Fault::DeleteHides);
-            }
-            Some(bytes) => store.billed -= self.bill(&bytes),
-            None => {}
+        let hidden = removed.is_some() && self.plan.hides;
+        store.versions_seen |= hidden;
+        if let Some(bytes) = removed.filter(|_| !hidden && foreign.is_none()) {
+            store.billed -= self.bill(&bytes);
+        }
+        drop(store);
+        if hidden {
+            self.world.count(Fault::DeleteHides);
+        }
+        if let Some(foreign) = foreign {
+            self.removes_foreign(path, &foreign);
         }
     }
 

@@ -10,7 +10,7 @@ use types::BlobId;
 use crate::provider::Provider;
 use crate::simulation::Site;
 use crate::world::World;
-use crate::{Deed, Law, Plan, expiring, operator};
+use crate::{Deed, Law, Plan, expiring, imports, operator};
 
 /// Within this time after the last fault everything is as it should be: the longest wait before a repair is tried
 /// again, several times.
@@ -258,27 +258,37 @@ impl Rooms {
 /// deleted under the catalog that was lost.
 async fn readable(catalog: &dyn Catalog, providers: &[Arc<Provider>]) -> BTreeSet<BlobId> {
     let rows = catalog.replicas(None, u32::MAX).await.expect("the catalog answers");
-    let lies = |row: &&ReplicaRow| {
-        let at = providers.iter().find(|provider| provider.number() == row.backend.0);
-        at.is_some_and(|provider| provider.stored().contains_key(row.path.as_str()))
-    };
+    let mut readable = BTreeSet::new();
     let kept = |row: &&ReplicaRow| [ReplicaState::Live, ReplicaState::Suspect].contains(&row.state);
-    rows.iter().filter(kept).filter(lies).map(|row| row.blob).collect()
+    for row in rows.iter().filter(kept) {
+        let at = providers.iter().find(|provider| provider.number() == row.backend.0);
+        let path = row.path.as_str();
+        if let Some(provider) = at.filter(|provider| provider.stored().contains_key(path))
+            && (!provider.is_foreign(path) || imports::is_as_imported(catalog, provider, row).await)
+        {
+            readable.insert(row.blob);
+        }
+    }
+    readable
 }
 
 /// Live replicas whose bytes are not what was written: a round of proofs finds them, a comparison only those that are
 /// gone.
 async fn rotten(catalog: &dyn Catalog, providers: &[Arc<Provider>], proved: bool) -> Vec<(Law, String)> {
     let rows = catalog.replicas(None, u32::MAX).await.expect("the catalog answers");
-    let live = rows.iter().filter(|row| row.state == ReplicaState::Live);
-    live.filter(|row| {
+    let mut rotten = Vec::new();
+    for row in rows.iter().filter(|row| row.state == ReplicaState::Live) {
         let at = providers.iter().find(|provider| provider.number() == row.backend.0);
         let path = row.path.as_str();
         let wrong = |provider: &&Arc<Provider>| {
             provider.was_harmed(path) && (proved || !provider.stored().contains_key(path))
         };
-        at.is_some_and(|provider| wrong(&provider))
-    })
-    .map(|row| (Law::Restored, format!("{} was harmed and counts as live", row.path)))
-    .collect()
+        // What was replaced behind our back may have been imported anew.
+        if let Some(provider) = at.filter(wrong)
+            && !(provider.is_replaced(path) && imports::is_as_imported(catalog, provider, row).await)
+        {
+            rotten.push((Law::Restored, format!("{path} was harmed and counts as live")));
+        }
+    }
+    rotten
 }

@@ -30,7 +30,7 @@ pub fn shrink(seed: u64, law: Law, run: &mut dyn FnMut(Plan) -> Outcome) -> Cuts
     for outage in 0..whole.outages.len() {
         shrinking.try_cut(vec![Cut::Outage(outage)]);
     }
-    for all in [Cut::Shuffle, Cut::Limits, Cut::Breakers, Cut::Expiry, Cut::Upkeep] {
+    for all in [Cut::Shuffle, Cut::Imports, Cut::Limits, Cut::Breakers, Cut::Expiry, Cut::Upkeep] {
         shrinking.try_cut(vec![all]);
     }
     for (client, ops) in whole.clients.iter().enumerate() {

@@ -23,7 +23,9 @@ use crate::limits::EPOCH_MS;
 use crate::process::{Origin, Process, Start};
 use crate::provider::Provider;
 use crate::world::{World, locked};
-use crate::{Deed, Event, Fault, Plan, Sign, catalogs, expiring, instances, limits, operator, restored};
+use crate::{
+    Deed, Event, Fault, Plan, Sign, catalogs, expiring, imports, instances, limits, operator, restored,
+};
 
 /// No client takes longer than this for all that it does.
 const CLIENTS_END_WITHIN: Duration = Duration::from_secs(3 * 3600);
@@ -146,6 +148,7 @@ impl Simulation {
         let world = self.world;
         world.start();
         let ground = Arc::new(Ground::new(&world));
+        imports::furnish(&world, &ground.providers);
         let site = Site(Arc::clone(&ground));
         let keep = |number| runtime::spawn(keep_alive(Arc::clone(&ground), number));
         let keepers: Vec<_> = (1..=world.plan.processes()).map(keep).collect();
@@ -162,6 +165,7 @@ impl Simulation {
             let write = |number| runtime::spawn(expiring::write(site.clone(), plan.clone(), number));
             (0..plan.pauses_ms.len()).map(write).collect::<Vec<_>>()
         });
+        let imports = runtime::spawn(imports::operate(site.clone()));
         let restarts = runtime::spawn(restarts(Arc::clone(&ground)));
         let clients: Vec<Task<()>> = world
             .plan
@@ -183,7 +187,7 @@ impl Simulation {
         if let Some(befalls) = befalls {
             let _ = befalls.await;
         }
-        drop((events, restarts, operator));
+        drop((events, restarts, operator, imports));
         futures::future::join_all(stops).await;
         world.calm_down();
         // Who was killed at the very end is replaced too, and what was left alone is looked at again.
@@ -403,6 +407,7 @@ async fn judge(ground: &Ground, site: &Site) {
         world.violate(Law::Answered, "no process runs in the end");
         return;
     };
+    imports::finish(site, &ground.providers).await;
     if !world.plan.workers.is_empty() {
         wait_until_quiet(ground, &process).await;
         restored::judge(site, &ground.providers, process.bucket.id).await;
@@ -411,7 +416,7 @@ async fn judge(ground: &Ground, site: &Site) {
     let reader = Client::new(site.clone(), world.plan.clients.len());
     reader.read_all_in_the_end().await;
     replicas_are_alike(ground, &process).await;
-    laws::judge_quiet(world, &*process.catalog, &ground.providers).await;
+    laws::judge_quiet(world, &*process.catalog, process.bucket.id, &ground.providers).await;
     for number in 1..=world.plan.processes() {
         let process = ground.slot(number).clone();
         if let Some(process) = process {

@@ -15,6 +15,7 @@ use types::{ETag, Timestamp};
 use crate::body::Ledger;
 use crate::catalogs::Catalogs;
 use crate::history::Record;
+use crate::imports::Imports;
 use crate::instances::Stopped;
 use crate::limits::EPOCH_MS;
 use crate::operator::Asked;
@@ -58,6 +59,8 @@ pub(crate) struct World {
     deeds: Mutex<BTreeMap<Deed, u64>>,
     /// What an operator asked for.
     pub(crate) asked: Asked,
+    /// What is known of imports.
+    pub(crate) imports: Imports,
     signs: Mutex<BTreeMap<Sign, u64>>,
     violations: Mutex<Vec<Violation>>,
     trace: Mutex<Trace>,
@@ -106,6 +109,7 @@ impl World {
             counts: Mutex::default(),
             deeds: Mutex::default(),
             asked: Asked::default(),
+            imports: Imports::default(),
             signs: Mutex::default(),
             violations: Mutex::default(),
             trace: Mutex::new(Trace { hash: 0xcbf2_9ce4_8422_2325, lines: verbose.then(Vec::new) }),

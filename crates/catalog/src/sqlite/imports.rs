@@ -1,6 +1,7 @@
 //! Imports: a row for what lies on a backend, charged, and an object that it is the content of.
 
 use async_trait::async_trait;
+use runtime::mutation;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use types::{BucketName, ReplicaId, ReplicaPath};
 
@@ -38,7 +39,7 @@ fn import(tx: &mut Tx<'_>, import: Import) -> Result<Committed, CatalogError> {
     if let Some(recorded) = journal::find(tx, import.change)? {
         return recorded_commit(import.change, recorded);
     }
-    if find_present(tx, import.bucket, &import.key)?.is_some() {
+    if find_present(tx, import.bucket, &import.key)?.is_some() && !mutation::is_on("import.free") {
         return Err(Refusal::PreconditionFailed.into());
     }
     if import_at(tx.conn(), import.backend, &import.path)?.is_some() {
@@ -56,7 +57,7 @@ fn insert(tx: &mut Tx<'_>, import: &Import, entry: &mut Entry<'_>) -> Result<(),
     let Import { backend, replica, blob, charge, wanted, .. } = *import;
     let (path, quota) = (import.path.clone(), import.quota);
     let target = Target { backend, replica, path: path.clone(), charge, quota };
-    if !replicas::charge(tx, &target)? {
+    if !mutation::is_on("import.charged") && !replicas::charge(tx, &target)? {
         return Err(Refusal::OutOfSpace { size: charge }.into());
     }
     let bytes = import.state.size;
@@ -86,7 +87,9 @@ fn insert(tx: &mut Tx<'_>, import: &Import, entry: &mut Entry<'_>) -> Result<(),
 
 /// A replica is gone, and with it what it was imported as.
 pub(super) fn forget(tx: &Tx<'_>, replica: ReplicaId) -> Result<(), CatalogError> {
-    tx.execute("DELETE FROM imports WHERE replica = ?1", params![replica.to_bytes()])?;
+    if !mutation::is_on("import.forgotten") {
+        tx.execute("DELETE FROM imports WHERE replica = ?1", params![replica.to_bytes()])?;
+    }
     Ok(())
 }
 

@@ -90,10 +90,10 @@ fn limits(plan: &Plan, after_border_ms: i64, of: [Option<u64>; 3]) -> LimitsPlan
     }
 }
 
-fn without_faults(plan: &mut Plan) {
+pub(crate) fn without_faults(plan: &mut Plan) {
     // These guards are looked for with one process that serves, and nothing else that asks for requests.
     plan.workers = WorkersPlan { linger_ms: plan.workers.linger_ms, ..WorkersPlan::default() };
-    (plan.instances, plan.catalogs) = (None, None);
+    (plan.instances, plan.catalogs, plan.imports) = (None, None, None);
     for backend in &mut plan.backends {
         backend.odds.clear();
         backend.windows.clear();
@@ -106,7 +106,7 @@ fn without_faults(plan: &mut Plan) {
 }
 
 /// Every client does this, over and over.
-fn all_do(plan: &mut Plan, times: usize, op: impl Fn(usize, &mut Op)) {
+pub(crate) fn all_do(plan: &mut Plan, times: usize, op: impl Fn(usize, &mut Op)) {
     for ops in &mut plan.clients {
         let seeds = Chance::seeded(ops.first().map_or(1, |op| op.seed));
         let Some(first) = ops.first().cloned() else { continue };
@@ -122,7 +122,7 @@ fn all_do(plan: &mut Plan, times: usize, op: impl Fn(usize, &mut Op)) {
     }
 }
 
-fn put(size: usize) -> Verb {
+pub(crate) fn put(size: usize) -> Verb {
     Verb::Put { size, condition: Ask::None, flaw: None }
 }
 

@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use sim::{Ask, Cuts, ExpiryPlan, Fault, PartPlan, Plan, UploadEnd, Verb};
 
-use crate::guards;
 use crate::running::run;
+use crate::{guards, import_guards};
 
 /// Schedules that are tried for each mutation. Most are caught within ten.
 const SEEDS_MAX: u64 = 1_500;
@@ -234,12 +234,12 @@ const UNREACHED: &[(&str, &str)] = &[
 
 /// All guards.
 fn all() -> impl Iterator<Item = &'static Mutation> {
-    MUTATIONS.iter().chain(guards::GUARDS)
+    MUTATIONS.iter().chain(guards::GUARDS).chain(import_guards::GUARDS)
 }
 
 /// What makes a plan sharper for these switches.
 fn sharpen(switches: &[&str]) -> Sharpen {
-    let mut known = SHARPENED.iter().chain(guards::SHARPENED);
+    let mut known = SHARPENED.iter().chain(guards::SHARPENED).chain(import_guards::SHARPENED);
     known.find(|(name, _)| switches.contains(name)).map_or(|_| (), |(_, sharpen)| *sharpen)
 }
 
