@@ -1,12 +1,13 @@
 //! Reconcile: compares what a backend lists with what the ledger says of it.
 //!
-//! Bytes of ours that no row names go into quarantine, charged; live replicas that are not there become
-//! suspect. What is not within our grammar of paths is not ours: it is not even looked at. A listing may be
+//! Bytes of ours that no row names are taken in, charged: as suspect replicas of blobs that are known
+//! (`reclaim.rs` proves them), else into quarantine. Live replicas that are not there become suspect. What is not within our grammar of paths is not ours: it is not even looked at. A listing may be
 //! stale, so nothing is judged by it alone: each find is looked up once more on the backend. And where the
 //! backend's marker is not readable, the backend is missing, and nothing is judged at all.
 
 use backend::{Entry, ErrorKind};
-use catalog::{BackendId, KnownReplica, ReplicaRow, ReplicaState, Stray};
+use catalog::{BackendId, KnownReplica, ReplicaRow, ReplicaState, Stray, StrayTimes, TakenIn};
+use format::ReplicaName;
 use runtime::mutation;
 use types::{ReplicaId, Timestamp};
 
@@ -47,6 +48,8 @@ pub struct Found {
     pub foreign: u64,
     /// Bytes of ours without a row: in quarantine now.
     pub strays: u64,
+    /// Such that are of a blob that is known: suspect replicas of it now.
+    pub reclaimed: u64,
     /// Live replicas that are not there, or not as long as they should be: suspect now.
     pub vanished: u64,
     /// Rows of the ledger that were compared.
@@ -142,26 +145,25 @@ impl Shared {
                 Some(known) if known.backend == place.id && known.path == entry.path => {
                     let whole = is_whole(&known, entry);
                     run.seen.add_where(whole, name.replica);
+                    // Its blob may have become known.
+                    if known.state == ReplicaState::Quarantined {
+                        strays.push(stray_of(entry, name));
+                    }
                 }
                 // A copy of what lies elsewhere: somebody made it, and it is theirs.
                 Some(_) => run.found.foreign += 1,
                 None if entry.path.as_str().starts_with(&reserved) => run.found.foreign += 1,
-                None if self.is_settled(place, name.replica.timestamp(), run.began) => {
-                    let stray = Stray {
-                        replica: name.replica,
-                        blob: name.blob,
-                        path: entry.path.clone(),
-                        size: entry.size,
-                        charge: 0,
-                    };
+                None => {
+                    let settled = self.is_settled(place, name.replica.timestamp(), run.began);
+                    let stray = Stray { settled, ..stray_of(entry, name) };
                     strays.extend(self.confirm(place, stray).await?);
                 }
-                None => {}
             }
         }
-        let new = self.quarantine(place, strays).await?;
-        self.stats.reconciled(new, 0);
-        run.found.strays += new;
+        let taken = self.take_in(place, strays).await?;
+        self.stats.took_in(taken.quarantined.into(), taken.replicas.into());
+        run.found.strays += u64::from(taken.quarantined);
+        run.found.reclaimed += u64::from(taken.replicas);
         run.found.listed += entries.len() as u64;
         run.found.foreign += (entries.len() - ours.len()) as u64;
         self.see_imports(run, place, entries).await?;
@@ -199,35 +201,49 @@ impl Shared {
         let now = self.clock.now();
         match place.maintenance.head(&stray.path).await {
             _ if mutation::is_on("reconcile.confirmed") => Ok(Some(stray)),
-            // What came late is not yet what it will be.
-            Ok(stat) if stat.modified.is_some_and(|at| !self.is_settled(place, at, now)) => Ok(None),
             Ok(stat) => {
                 let charge = place.backend.profile().charge(stat.size);
-                Ok(Some(Stray { size: stat.size, charge, ..stray }))
+                // What came late is not yet what it will be.
+                let came_late = stat.modified.is_some_and(|at| !self.is_settled(place, at, now));
+                let settled = stray.settled && !came_late;
+                Ok(Some(Stray { size: stat.size, charge, settled, ..stray }))
             }
             Err(error) if error.kind == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(EngineError::Unavailable(error.to_string())),
         }
     }
 
-    async fn quarantine(&self, place: &Place, strays: Vec<Stray>) -> Result<u64, EngineError> {
+    async fn take_in(&self, place: &Place, strays: Vec<Stray>) -> Result<TakenIn, EngineError> {
         if strays.is_empty() {
-            return Ok(0);
+            return Ok(TakenIn::default());
         }
-        let until = self.now_lasting().plus(self.settings.quarantine_kept);
+        let (now, profile) = (self.now_lasting(), place.backend.profile());
+        let times = StrayTimes {
+            proved_from: now.plus(profile.late_arrival_bound),
+            kept_until: now.plus(self.settings.quarantine_kept),
+        };
         let change = self.ids.change();
-        let quarantine = || self.catalog.quarantine(change, place.id, strays.clone(), until);
-        let new = self.repeat(quarantine).await?;
-        if new > 0 {
-            let example = strays[0].path.as_str();
+        let take_in = || self.catalog.take_in(change, place.id, strays.clone(), times);
+        let taken = self.repeat(take_in).await?;
+        let example = strays[0].path.as_str();
+        if taken.quarantined > 0 {
             tracing::warn!(
                 backend.name = %place.name(),
-                strays = new,
+                strays = taken.quarantined,
                 example,
                 "bytes that no row names are in quarantine: `admin quarantine list` shows them"
             );
         }
-        Ok(new.into())
+        if taken.replicas > 0 {
+            tracing::info!(
+                backend.name = %place.name(),
+                replicas = taken.replicas,
+                example,
+                "replicas that no row named were found of blobs that are known: they are read last until they are proved"
+            );
+            self.short.ring();
+        }
+        Ok(taken)
     }
 
     /// Marks live replicas that were not listed, and are not there.
@@ -262,11 +278,17 @@ impl Shared {
                 state: row.state,
             };
             self.suspect(index, &at, &why).await;
-            self.stats.reconciled(0, 1);
+            self.stats.vanished();
             run.found.vanished += 1;
         }
         Ok(())
     }
+}
+
+/// What was listed, as far as its path says; not looked at itself.
+fn stray_of(entry: &Entry, name: &ReplicaName) -> Stray {
+    let (replica, blob, path) = (name.replica, name.blob, entry.path.clone());
+    Stray { replica, blob, path, size: entry.size, charge: 0, settled: false }
 }
 
 /// Whether a replica is as long as it should be, where it is live.

@@ -83,6 +83,28 @@ pub(crate) async fn judge_quiet(world: &World, catalog: &dyn Catalog, providers:
         judge_ledger(world, provider, index, of_this.collect());
         judge_charge(world, catalog, provider, index).await;
     }
+    judge_waiting(world, catalog, providers, &rows).await;
+}
+
+/// What is in quarantine is of no blob that is known: all was compared in the end.
+async fn judge_waiting(
+    world: &World,
+    catalog: &dyn Catalog,
+    providers: &[Arc<Provider>],
+    rows: &[ReplicaRow],
+) {
+    if world.plan.workers.upkeep.is_none() {
+        return;
+    }
+    for row in rows.iter().filter(|row| row.state == ReplicaState::Quarantined) {
+        let Some(source) = catalog.move_source(row.blob).await.unwrap() else { continue };
+        let at = providers.iter().find(|provider| provider.number() == row.backend.0);
+        let stored = at.and_then(|provider| provider.stored().get(row.path.as_str()).cloned());
+        if stored.is_some_and(|bytes| bytes.len() as u64 == source.piece.blob_size) {
+            let what = format!("{} is in quarantine, and of a blob that is known", row.path);
+            world.violate(Law::Strays, what);
+        }
+    }
 }
 
 /// The rows of a backend are what lies there.

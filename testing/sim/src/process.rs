@@ -193,6 +193,7 @@ impl Process {
             (Deed::Drained, fleet.drain_moved),
             (Deed::Rebalanced, fleet.rebalance_moved),
             (Deed::StrayQuarantined, fleet.strays),
+            (Deed::Reclaimed, fleet.reclaimed),
             (Deed::VanishedFound, fleet.vanished),
             (Deed::Expired, fleet.expired),
             (Deed::DeclaredDead, fleet.buried),
