@@ -7,9 +7,10 @@
 
 use backend::{Entry, ErrorKind};
 use catalog::{BackendId, KnownReplica, ReplicaRow, ReplicaState, Stray, StrayTimes, TakenIn};
-use format::ReplicaName;
+use format::shipped::ShippedName;
+use format::{INTERNAL_BUCKET, ReplicaName};
 use runtime::mutation;
-use types::{ReplicaId, Timestamp};
+use types::{BucketName, ObjectKey, ReplicaId, Timestamp};
 
 use crate::engine::{Engine, Place, Shared};
 use crate::get::NOT_THERE;
@@ -24,6 +25,8 @@ const ROWS: u32 = 5_000;
 #[derive(Debug)]
 pub struct Reconciling {
     backend: BackendId,
+    /// The epoch of the catalog.
+    epoch: u64,
     began: Timestamp,
     seen: Seen,
     phase: Phase,
@@ -64,13 +67,14 @@ impl Engine {
     pub async fn begin_reconcile(&self, backend: BackendId) -> Result<Reconciling, EngineError> {
         let shared = &self.shared;
         let place = shared.present_place(backend).await?;
+        let epoch = shared.catalog.identity().await?.epoch;
         let totals = shared.catalog.totals().await?;
         let live = totals.backends.iter().find(|known| known.backend == place.id);
         let began = shared.now_lasting();
         // Each run errs about others: its time is chance enough.
         let seen = Seen::for_about(live.map_or(0, |known| known.replicas_live), began.as_millis());
         let (phase, found) = (Phase::Listing(None), Found::default());
-        Ok(Reconciling { backend, began, seen, phase, found })
+        Ok(Reconciling { backend, epoch, began, seen, phase, found })
     }
 
     /// Compares one more page.
@@ -138,7 +142,6 @@ impl Shared {
         let ids: Vec<ReplicaId> = ours.iter().map(|(_, name)| name.replica).collect();
         let known = self.catalog.known_replicas(&ids).await?;
         let mut strays = Vec::new();
-        // Segments and snapshots that this catalog does not know may be all that is left of another one.
         let reserved = place.grammar.reserved();
         for ((entry, name), known) in ours.iter().zip(known) {
             match known {
@@ -152,7 +155,10 @@ impl Shared {
                 }
                 // A copy of what lies elsewhere: somebody made it, and it is theirs.
                 Some(_) => run.found.foreign += 1,
-                None if entry.path.as_str().starts_with(&reserved) => run.found.foreign += 1,
+                // Of this epoch or a later one it may be all that is left of a newer catalog.
+                None if entry.path.as_str().starts_with(&reserved) && !came_late(name, run.epoch) => {
+                    run.found.foreign += 1;
+                }
                 None => {
                     let settled = self.is_settled(place, name.replica.timestamp(), run.began);
                     let stray = Stray { settled, ..stray_of(entry, name) };
@@ -289,6 +295,16 @@ impl Shared {
 fn stray_of(entry: &Entry, name: &ReplicaName) -> Stray {
     let (replica, blob, path) = (name.replica, name.blob, entry.path.clone());
     Stray { replica, blob, path, size: entry.size, charge: 0, settled: false }
+}
+
+/// Whether it is a file that a lost catalog shipped. What was there when this one was rebuilt from it has a row, so it
+/// came later: it counts as any other bytes of ours.
+fn came_late(name: &ReplicaName, epoch: u64) -> bool {
+    let shipped = |(bucket, key): &(BucketName, ObjectKey)| {
+        let file = ShippedName::parse(key.as_str()).filter(|_| bucket.as_str() == INTERNAL_BUCKET);
+        file.is_some_and(|file| file.epoch < epoch)
+    };
+    name.object.as_ref().is_some_and(shipped)
 }
 
 /// Whether a replica is as long as it should be, where it is live.

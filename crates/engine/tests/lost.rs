@@ -11,8 +11,11 @@ use std::time::Duration;
 use backend::{Backend, Body, PutOptions};
 use bytes::Bytes;
 use catalog::ReplicaState;
-use common::{House, Plan, bytes};
+use common::{House, Plan, bytes, key};
 use engine::{EngineError, Settings};
+use format::shipped::{Header, Piece, ShippedName, seal};
+use futures::TryStreamExt;
+use runtime::{Chance, Clock, Ids};
 use shipped::{backend, rebuilt, reconcile, ship};
 use types::ReplicaPath;
 
@@ -149,4 +152,65 @@ async fn what_is_not_known_stays_in_quarantine_and_shows_nothing() {
     assert_eq!(charged(&again, 0).await, lying(&again, 0).await);
     assert_eq!(prove(&again).await, engine::Reclaimed::default());
     assert_eq!(again.catalog.audit().await.unwrap(), Vec::<String>::new());
+}
+
+/// A file of an epoch that is over, as it arrives once the next catalog is in use.
+async fn arrives_late(house: &House, store: usize, name: ShippedName) -> ReplicaPath {
+    let identity = house.catalog.identity().await.unwrap();
+    // Its path is as old as its epoch.
+    let ids = Ids::new(Clock::simulated(house.clock.now().minus(Duration::from_hours(1))), Chance::from_os());
+    let grammar = &house.engine.places()[store].grammar;
+    let internal = engine::Bucket::internal().name;
+    let path = grammar.replica(&internal, &key(&name.key()), ids.blob(), ids.replica());
+    let file = seal(&Header::new(identity.deployment, name.epoch, name.number), &[]);
+    house.stores[store].put(&path, Body::from_bytes(file), PutOptions::default()).await.unwrap();
+    runtime::sleep(Duration::from_millis(2)).await;
+    path
+}
+
+#[tokio::test]
+async fn a_file_of_a_lost_epoch_that_comes_late_is_charged_and_can_be_deleted() {
+    let house = House::build(one_replica()).await;
+    house.put("k", b"x").await.unwrap();
+    ship(&house).await;
+    let again = rebuilt(&house).await.unwrap();
+    let late = ShippedName { epoch: 1, number: 2, piece: Piece::Segment };
+    let path = arrives_late(&again, 0, late).await;
+    assert!(again.engine.prove_newest(None).await.unwrap(), "it proves nothing about this catalog");
+    assert!(charged(&again, 0).await < lying(&again, 0).await);
+    let found = reconcile(&again, 0).await.unwrap();
+    assert_eq!((found.strays, found.foreign), (1, 1), "beside the marker: {found:?}");
+    assert_eq!(charged(&again, 0).await, lying(&again, 0).await);
+    assert_eq!(reconcile(&again, 0).await.unwrap().strays, 0, "it is known now");
+    let waiting = again.catalog.quarantined(None, 10).await.unwrap();
+    assert_eq!(waiting.iter().map(|row| &row.path).collect::<Vec<_>>(), [&path]);
+    // What it says is of an epoch that is over: a rebuild does not read it.
+    ship(&again).await;
+    let third = rebuilt(&again).await.unwrap();
+    assert_eq!(third.get("k").await.unwrap(), b"x");
+    assert_eq!(third.catalog.audit().await.unwrap(), Vec::<String>::new());
+    assert_eq!(again.engine.delete_quarantined(&[waiting[0].replica]).await.unwrap(), 1);
+    again.reap().await;
+    assert!(!again.stores[0].paths().contains(&path));
+}
+
+#[tokio::test]
+async fn the_second_copy_of_a_file_that_was_kept_belongs_to_it() {
+    let house = House::new().await;
+    house.put("k", b"x").await.unwrap();
+    ship(&house).await;
+    // The one on this store is still on its way when the catalog is rebuilt.
+    let segment = |path: &&ReplicaPath| path.as_str().contains("/journal/");
+    let path = house.stores[1].paths().iter().find(segment).unwrap().clone();
+    let file = house.stores[1].get(&path, None).await.unwrap();
+    let file: Vec<Bytes> = file.stream.try_collect().await.unwrap();
+    house.stores[1].delete(&path).await.unwrap();
+    let again = rebuilt(&house).await.unwrap();
+    again.stores[1].put(&path, Body::from_bytes(file.concat().into()), PutOptions::default()).await.unwrap();
+    let found = reconcile(&again, 1).await.unwrap();
+    assert_eq!((found.reclaimed, found.strays), (1, 0), "{found:?}");
+    assert_eq!(prove(&again).await.proved, 1);
+    assert_eq!(charged(&again, 1).await, lying(&again, 1).await);
+    assert!(again.engine.prove_newest(None).await.unwrap());
+    again.audit().await;
 }

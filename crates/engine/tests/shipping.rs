@@ -6,6 +6,7 @@ mod common;
 mod shipped;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use backend::{Backend, Body, PutOptions};
 use bytes::Bytes;
@@ -228,7 +229,7 @@ async fn what_it_did_not_write_freezes_a_catalog() {
 #[tokio::test]
 async fn nothing_is_deleted_before_the_proof() {
     let house = House::new().await;
-    house.engine.delete_nothing_before_proof();
+    house.engine.delete_nothing_before_proof(Duration::from_hours(1));
     house.put("a", b"1").await.unwrap();
     assert!(house.delete("a").await);
     let before = house.stores[0].paths();

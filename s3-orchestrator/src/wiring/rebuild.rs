@@ -57,7 +57,7 @@ async fn take_in_strays(
     let ids = Ids::new(clock.clone(), chance);
     let boot = ids.boot();
     catalog.begin_boot(boot, clock.now()).await?;
-    let specs: Vec<_> = config.backends.iter().map(super::spec).collect();
+    let specs = super::specs(config);
     let backend_ids = catalog.sync_backends(&specs).await?;
     let places = places.iter().zip(backend_ids).map(|(place, id)| Place { id, ..place.clone() }).collect();
     // Only the operator ends this quarantine.

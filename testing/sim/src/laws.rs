@@ -159,7 +159,7 @@ async fn judge_charge(world: &World, catalog: &dyn Catalog, provider: &Provider,
     let charged = catalog.charged().await.unwrap();
     let charged = charged.iter().find(|(id, ..)| id.0 == provider.number()).map_or(0, |(.., bytes)| *bytes);
     let billed = provider.billed() - unknown_files(world, catalog, provider).await;
-    let lost = provider.harmed_bytes();
+    let lost = provider.harmed_bytes() + unreadable_bytes(world, catalog, provider).await;
     if charged < billed {
         world.violate(
             Law::Quota,
@@ -171,10 +171,23 @@ async fn judge_charge(world: &World, catalog: &dyn Catalog, provider: &Provider,
     }
 }
 
-/// What a catalog that was lost shipped and came late: the next one leaves it alone, for it may be all that is left of
-/// another one, and does not count it.
-async fn unknown_files(world: &World, catalog: &dyn Catalog, provider: &Provider) -> u64 {
+/// What is charged for replicas of which a rebuilt catalog was told, and that the lost one had deleted since.
+async fn unreadable_bytes(world: &World, catalog: &dyn Catalog, provider: &Provider) -> u64 {
     if world.plan.catalogs.is_none() {
+        return 0;
+    }
+    let (rows, stored) = (catalog.replicas(None, u32::MAX).await.unwrap(), provider.stored());
+    let is_gone = |row: &&ReplicaRow| {
+        let kept = [ReplicaState::Live, ReplicaState::Suspect].contains(&row.state);
+        kept && row.backend.0 == provider.number() && !stored.contains_key(row.path.as_str())
+    };
+    rows.iter().filter(is_gone).map(|row| row.charged).sum()
+}
+
+/// What a catalog that was lost shipped and came late: the next one finds it when it compares the backend with the ledger,
+/// and counts it from then on.
+async fn unknown_files(world: &World, catalog: &dyn Catalog, provider: &Provider) -> u64 {
+    if world.plan.catalogs.is_none() || world.plan.workers.upkeep.is_some() {
         return 0;
     }
     let rows = catalog.replicas(None, u32::MAX).await.unwrap();
