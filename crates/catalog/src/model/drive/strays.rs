@@ -48,7 +48,8 @@ impl Drive {
     pub(super) async fn put_off(&mut self, number: u8) {
         let known: Vec<ReplicaId> = self.model.replicas.keys().copied().collect();
         let Some(replica) = pick(&known, number).copied() else { return };
-        let until = (number % 3 > 0).then(|| self.clock.plus(Duration::from_mins(u64::from(number % 3))));
+        let until =
+            (!number.is_multiple_of(3)).then(|| self.clock.plus(Duration::from_mins(u64::from(number % 3))));
         self.model.put_off_proof(replica, until);
         self.w.catalog.put_off_proofs(vec![(replica, until)]).await.unwrap();
     }
