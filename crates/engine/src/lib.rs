@@ -40,6 +40,7 @@ mod recent;
 mod reconcile;
 mod remove;
 mod repair;
+mod revocable;
 mod scrub;
 mod seen;
 mod shipping;
