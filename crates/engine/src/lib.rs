@@ -41,6 +41,7 @@ mod reclaim;
 mod reconcile;
 mod remove;
 mod repair;
+mod revocable;
 mod scrub;
 mod seen;
 mod shipping;

@@ -9,7 +9,6 @@ use std::time::Duration;
 use backend::{BackendError, Body, ErrorKind, MetadataEntry, PutOptions, PutReceipt};
 use catalog::{AddReplica, NewBlob, Piece, ReplicaAt, ReplicaState, Target, WriteOutcome};
 use futures::StreamExt;
-use futures::future::{AbortHandle, Abortable, BoxFuture};
 use futures::stream::FuturesUnordered;
 use runtime::{Instant, mutation};
 use types::{BackendName, BlobId, BucketName, ByteRange, Md5, ObjectKey, ReplicaId, ReplicaPath};
@@ -20,6 +19,7 @@ use crate::held::{Held, Progress};
 use crate::internal::traffic_of;
 use crate::limits::Shut;
 use crate::liveness::lapsed;
+use crate::revocable::{Revocable, Revoke};
 use crate::window::Window;
 
 /// The object that a blob is written for.
@@ -44,7 +44,7 @@ pub(crate) struct Targets<'a> {
     /// Indices of all places that may take it, best first.
     order: Vec<usize>,
     slots: Vec<Slot>,
-    running: FuturesUnordered<Abortable<BoxFuture<'static, Ended>>>,
+    running: FuturesUnordered<Revocable<Ended>>,
     released: bool,
     /// Whether it was limits that were in the way.
     limits: Shut,
@@ -59,7 +59,7 @@ struct Slot {
     progress: Progress,
     state: SlotState,
     /// Gives its request up.
-    abort: AbortHandle,
+    request: Revoke<Ended>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -110,7 +110,7 @@ impl<'a> Targets<'a> {
         let options = PutOptions { metadata: self.object.says.to_vec() };
         let (path, released, begun) = (target.path.clone(), self.released, progress.clone());
         let lease = self.shared.lease.clone();
-        let put: BoxFuture<'static, Ended> = Box::pin(async move {
+        let (put, request) = Revocable::new(async move {
             let started = Instant::now();
             if !lease.holds() {
                 let result = Err(lapsed(backend.name()));
@@ -123,11 +123,10 @@ impl<'a> Targets<'a> {
             let result = backend.put(&path, body, options).await;
             Ended { slot, started, result }
         });
-        let (abort, registration) = AbortHandle::new_pair();
-        self.running.push(Abortable::new(put, registration));
+        self.running.push(put);
         let state = SlotState::Running;
         let Target { replica, path, .. } = target;
-        self.slots.push(Slot { replica, path, place, reader: index, progress, state, abort });
+        self.slots.push(Slot { replica, path, place, reader: index, progress, state, request });
     }
 
     /// Runs `feed`, which gives the window its bytes, while the targets take them.
@@ -143,7 +142,7 @@ impl<'a> Targets<'a> {
                 fed = &mut feed => return fed,
                 Some(ended) = self.running.next() => {
                     // One that was let go has ended with that.
-                    if let Ok(ended) = ended {
+                    if let Some(ended) = ended {
                         self.settle(ended).await;
                     }
                     self.check_enough()?;
@@ -168,11 +167,11 @@ impl<'a> Targets<'a> {
     /// nor answers is let go once enough others are done.
     pub(crate) async fn finish(&mut self) -> Result<(), EngineError> {
         let patrol = self.patrol();
-        while !self.running.is_empty() {
+        while self.slots.iter().any(|slot| slot.state == SlotState::Running) {
             tokio::select! {
                 biased;
                 Some(ended) = self.running.next() => {
-                    if let Ok(ended) = ended {
+                    if let Some(ended) = ended {
                         self.settle(ended).await;
                     }
                 }
@@ -182,9 +181,6 @@ impl<'a> Targets<'a> {
                         self.let_silent_go();
                     }
                 }
-            }
-            if self.slots.iter().all(|slot| slot.state != SlotState::Running) {
-                break;
             }
         }
         self.check_enough()
@@ -356,7 +352,9 @@ impl<'a> Targets<'a> {
             tracing::warn!(backend.name = %place.name(), blob = %self.blob, why, "a target of a write was let go");
             self.shared.stalled(slot.place);
             // Nothing more of it leaves: what was sent by now may still arrive, and that is waited for.
-            slot.abort.abort();
+            if !mutation::is_on("target.let-go") {
+                slot.request.revoke();
+            }
             let outcome = self.held.unknown(place.backend.profile().late_arrival_bound);
             self.held.settle(slot.replica, outcome);
             self.slots[index].state = SlotState::Failed;

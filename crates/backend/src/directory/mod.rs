@@ -229,7 +229,8 @@ impl Backend for DirectoryBackend {
 
     async fn get(&self, path: &ReplicaPath, range: Option<ByteRange>) -> Result<Download, BackendError> {
         let path = path.clone();
-        let opened = self.hop("get", move |disk| read::open(disk, &path, range)).await?;
+        let room = read::room_for_first(range);
+        let opened = self.hop("get", move |disk| read::open(disk, &path, range, room)).await?;
         let (length, total) = (opened.range.length, opened.total);
         Ok(Download { length, total, stream: opened.into_stream() })
     }

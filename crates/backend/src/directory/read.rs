@@ -19,6 +19,8 @@ use crate::{BackendError, ByteStream, ErrorKind, Stat};
 
 /// Bytes in one chunk.
 const CHUNK_BYTES: u64 = 256 * 1024;
+/// Bytes in the first chunk where nobody said how many are wanted.
+const UNKNOWN_BYTES: u64 = 16 * 1024;
 
 /// An object that is being read, with its first chunk.
 pub(super) struct Opened {
@@ -34,11 +36,17 @@ struct Source {
     file: Arc<File>,
 }
 
-/// Opens an object and reads the first chunk of it.
+/// An empty buffer for the first chunk of what is asked for.
+pub(super) fn room_for_first(range: Option<ByteRange>) -> Vec<u8> {
+    room_for(range.map_or(UNKNOWN_BYTES, |range| range.length.min(CHUNK_BYTES)))
+}
+
+/// Opens an object and reads as much of it as there is room for.
 pub(super) fn open(
     disk: &Arc<Disk>,
     path: &ReplicaPath,
     range: Option<ByteRange>,
+    room: Vec<u8>,
 ) -> Result<Opened, BackendError> {
     disk.check_root("get")?;
     let spelled = Spelled::new(path.as_str());
@@ -51,7 +59,8 @@ pub(super) fn open(
         return Err(disk.refuse(ErrorKind::Corrupt, "get", message));
     }
     let source = Source { disk: disk.clone(), file: Arc::new(file) };
-    let first = source.read(range.start, range.length.min(CHUNK_BYTES))?;
+    let length = range.length.min(room.capacity() as u64);
+    let first = source.read(range.start, length, room)?;
     Ok(Opened { range, total, first, source })
 }
 
@@ -91,17 +100,23 @@ impl Reading {
             let (source, offset) = (self.source.clone(), self.offset);
             let length = CHUNK_BYTES.min(self.end - offset);
             self.offset += length;
-            self.ahead = Some(runtime::spawn_blocking(move || source.read(offset, length)));
+            let room = room_for(length);
+            self.ahead = Some(runtime::spawn_blocking(move || source.read(offset, length, room)));
         }
         Ok(Some((chunk, self)))
     }
 }
 
+/// An empty buffer for a chunk. Made where the bytes are used up, not on the thread that reads them: what one thread
+/// allocates and others free, an allocator keeps for that thread, and there are as many of them as reads at once.
+fn room_for(length: u64) -> Vec<u8> {
+    Vec::with_capacity(usize::try_from(length).expect("a chunk fits an address"))
+}
+
 impl Source {
     /// Exactly these bytes.
-    fn read(&self, mut offset: u64, length: u64) -> Result<Bytes, BackendError> {
+    fn read(&self, mut offset: u64, length: u64, mut bytes: Vec<u8>) -> Result<Bytes, BackendError> {
         let length = usize::try_from(length).expect("a chunk fits an address");
-        let mut bytes = Vec::with_capacity(length);
         while bytes.len() < length {
             match rustix::io::pread(&self.file, spare_capacity(&mut bytes), offset) {
                 Ok(0) => {

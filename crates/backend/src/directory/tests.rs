@@ -238,6 +238,30 @@ async fn a_put_dropped_at_any_moment_never_outruns_the_delete() {
 }
 
 #[tokio::test]
+async fn a_file_is_read_into_the_buffer_of_who_uses_it_up() {
+    let root = TempDir::new().unwrap();
+    let backend = open_at(root.path(), true).await.unwrap();
+    put(&backend, "object", 5_000).await.unwrap();
+    let room = read::room_for_first(Some(ByteRange::new(0, 4_000)));
+    let place = room.as_ptr();
+    let opened = read::open(&backend.disk, &path("object"), Some(ByteRange::new(0, 4_000)), room).unwrap();
+    let chunks: Vec<Bytes> = opened.into_stream().try_collect().await.unwrap();
+    let [chunk] = &chunks[..] else { panic!("{chunks:?}") };
+    assert_eq!((chunk.len(), chunk.as_ptr()), (4_000, place));
+}
+
+#[tokio::test]
+async fn an_object_of_unknown_size_is_read_to_its_end() {
+    let root = TempDir::new().unwrap();
+    let backend = open_at(root.path(), true).await.unwrap();
+    put(&backend, "object", 700_000).await.unwrap();
+    let download = backend.get(&path("object"), None).await.unwrap();
+    let lengths: Vec<usize> = download.stream.map_ok(|chunk| chunk.len()).try_collect().await.unwrap();
+    assert_eq!(lengths.iter().sum::<usize>(), 700_000);
+    assert!(lengths[0] < lengths[1], "{lengths:?}: the first chunk is small, for the object may be");
+}
+
+#[tokio::test]
 async fn a_giver_that_hands_out_one_chunk_at_a_time_is_not_waited_for() {
     let root = TempDir::new().unwrap();
     let backend = open_at(root.path(), false).await.unwrap();

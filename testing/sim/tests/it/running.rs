@@ -6,6 +6,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use sim::{Cuts, Deed, Fault, Outcome, Plan, Sign, Simulation};
 
+/// A number that the environment gives.
+pub(crate) fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().filter(|text| !text.is_empty()).map(|text| text.parse().unwrap())
+}
+
 /// Carries a plan out, on this thread.
 pub(crate) fn run(plan: Plan, verbose: bool) -> Outcome {
     let simulation = Simulation::new(plan, verbose);

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use sim::{Cuts, Deed, Fault, Outcome, Plan, Sign, shrink};
 
 use crate::mutations;
-use crate::running::{run, run_all};
+use crate::running::{number, run, run_all};
 
 /// Schedules of every test run.
 const SEEDS: u64 = 2_000;
@@ -61,10 +61,6 @@ fn a_seed_replays_exactly() {
     }
     let hash = |seed| run(Plan::new(seed, &Cuts::default()), false).hash;
     assert_ne!(hash(1), hash(2));
-}
-
-fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok().filter(|text| !text.is_empty()).map(|text| text.parse().unwrap())
 }
 
 fn tell(report: &mut String, seed: u64, outcome: &Outcome) {
