@@ -197,6 +197,10 @@ fn with_lost_answers(plan: &mut Plan) {
 }
 
 fn with_bad_bodies_on_silent_backends(plan: &mut Plan) {
+    if plan.imports.take().is_some() {
+        // The keys that were theirs.
+        plan.keys -= 2;
+    }
     // No upkeep, for a body that it repairs may be bad as well; then nothing either that only upkeep finds.
     plan.workers = WorkersPlan { linger_ms: plan.workers.linger_ms, ..WorkersPlan::default() };
     (plan.instances, plan.catalogs) = (None, None);
