@@ -23,7 +23,8 @@ const WORKERS: u64 = 6;
 const WRITES: u64 = 150;
 /// Copies that are tried, each of another moment.
 const COPIES: usize = 3;
-const LATE_ARRIVAL: Duration = Duration::from_secs(1);
+/// How long what was given up is waited for: longer than what is under way here takes.
+const LATE_ARRIVAL: Duration = Duration::from_secs(15);
 const READS_AT_ONCE: usize = 16;
 
 fn config(journal: &str) -> ConfigBuilder {
@@ -34,7 +35,6 @@ fn config(journal: &str) -> ConfigBuilder {
         .more(METRICS)
         .more("write_path:\n  multipart:\n    enforce_min_part_size: false")
         .more(&format!("journal: {{interval: {journal}}}"))
-        // Short, so that the copy does not wait with what it believes to be garbage.
         .each_backend(&format!("late_arrival_bound: {}s", LATE_ARRIVAL.as_secs()))
 }
 
