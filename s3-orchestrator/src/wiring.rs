@@ -15,6 +15,7 @@ pub(crate) use s3::trusted_proxies;
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use ::config::{Backend as BackendConfig, Config};
 use catalog::sqlite::{Options, Sqlite, WhenHeld};
@@ -90,7 +91,7 @@ pub(crate) async fn build(
     let opener = Arc::new(opener);
     opener.refuse_lost_catalog(config, grants.allowances()).await?;
     let (opened, tasks) = opener.open_all(config, grants.allowances()).await?;
-    let specs: Vec<BackendSpec> = config.backends.iter().map(spec).collect();
+    let specs = specs(config);
     let backend_ids = catalog.sync_backends(&specs).await?;
     let names: Vec<BucketName> = config.buckets.iter().map(|bucket| bucket.name.clone()).collect();
     let bucket_ids = catalog.sync_buckets(&names, clock.now()).await?;
@@ -108,7 +109,8 @@ pub(crate) async fn build(
     );
     metrics.ledger.connect(Arc::clone(&catalog), quotas(config));
     let engine = Engine::new(Parts { catalog, places, boot, settings, clock: clock.clone(), ids });
-    engine.delete_nothing_before_proof();
+    let pace = pace::of(config);
+    engine.delete_nothing_before_proof(pace.max(PROOF_LASTS_MIN));
     engine.delete_nothing_unshipped();
     engine.prove_newest(None).await?;
     if let Some(reason) = engine.frozen() {
@@ -120,7 +122,7 @@ pub(crate) async fn build(
     engine.set_brake(upkeep::brake(config)).await?;
     workers::start_upkeep(&mut supervisor, &engine, &upkeep::upkeep(config, &engine, &metrics.upkeep));
     metrics.upkeep.connect(engine.clone(), fleet::strategy(config));
-    workers::start_shipper(&mut supervisor, &engine, pace::of(config));
+    workers::start_shipper(&mut supervisor, &engine, pace);
     workers::start_fleet(&mut supervisor, &engine, &fleet::options(config, &buckets, &metrics.upkeep));
     metrics.fleet.connect(engine.clone(), fleet::strategy(config));
     metrics.workers.connect(supervisor.workers());
@@ -154,6 +156,9 @@ impl Background {
     }
 }
 
+/// A proof that this is the newest catalog serves at least so long, however quick the journal is.
+const PROOF_LASTS_MIN: Duration = Duration::from_mins(1);
+
 async fn open_catalog(config: &Config, ids: &Ids) -> Result<Arc<Sqlite>, StartError> {
     let options = Options { when_held: WhenHeld::Wait, deployment: ids.deployment(), ..Options::default() };
     Ok(Arc::new(Sqlite::open(&config.database.path, options).await?))
@@ -184,9 +189,14 @@ fn guard(
     (Arc::new(CircuitBreaker::new(catalog, breakers.clone())), breakers)
 }
 
-fn spec(backend: &BackendConfig) -> BackendSpec {
-    let late_arrival_ms = u64::try_from(backend.late_arrival_bound.as_millis()).unwrap_or(u64::MAX);
-    BackendSpec { name: backend.name.clone(), late_arrival_ms }
+fn specs(config: &Config) -> Vec<BackendSpec> {
+    let pace = pace::of(config);
+    let spec = |backend: &BackendConfig| {
+        let late_arrival = pace::late_arrival(backend.late_arrival_bound, pace);
+        let late_arrival_ms = u64::try_from(late_arrival.as_millis()).unwrap_or(u64::MAX);
+        BackendSpec { name: backend.name.clone(), late_arrival_ms }
+    };
+    config.backends.iter().map(spec).collect()
 }
 
 fn quotas(config: &Config) -> BTreeMap<BackendName, u64> {

@@ -48,7 +48,7 @@ pub use words::repair::{
 pub use words::shipping::{
     InternalFile, JournalLine, Names, Rebuilt, SnapshotCursor, SnapshotPage, SnapshotTable, Unshipped,
 };
-pub use words::strays::{KnownReplica, Quarantined, RestoreQuarantined, Stray};
+pub use words::strays::{KnownReplica, Quarantined, RestoreQuarantined, Stray, StrayTimes, TakenIn, ToProve};
 pub use words::upload::{
     AbortUpload, CommitPart, CompleteUpload, Completed, Completion, CopyPart, CreateUpload, DecideCompletion,
     ListedUpload, Part, PartsPage, PartsQuery, Upload, UploadsPage, UploadsQuery,

@@ -145,7 +145,8 @@ impl Model {
 
     fn wait_anew(&mut self, at: Timestamp) {
         for replica in self.replicas.values_mut() {
-            let waits = replica.row.state == ReplicaState::Doomed && replica.due > Timestamp::default();
+            let (state, waits) = (replica.row.state, replica.due > Timestamp::default());
+            let waits = waits && matches!(state, ReplicaState::Doomed | ReplicaState::Suspect);
             let backend = self.backends.iter().find(|(totals, _)| totals.backend == replica.row.backend);
             let late = backend.expect("a known backend").1;
             if waits && replica.attempts == 0 {

@@ -7,13 +7,14 @@
 use std::collections::HashMap;
 
 use backend::{BackendError, ErrorKind};
+use catalog::CatalogError;
 use format::shipped::ShippedName;
 use format::{INTERNAL_BUCKET, Marker};
 use runtime::mutation;
 use types::{BackendName, ReplicaId, ReplicaPath};
 
 use crate::EngineError;
-use crate::engine::{Engine, Place};
+use crate::engine::{Engine, Place, Shared};
 
 /// Pages of the reserved folder that are read. Trimming keeps it to one or two.
 const PAGES_MAX: u32 = 1000;
@@ -82,10 +83,25 @@ impl Engine {
     /// # Errors
     /// Where the catalog does not answer: then nothing is proved.
     pub async fn prove_newest(&self, on: Option<&[BackendName]>) -> Result<bool, EngineError> {
-        let identity = self.shared.catalog.identity().await?;
+        Ok(self.shared.prove_newest(on).await?)
+    }
+
+    /// The same where the last segment lies, unless a delete asked since that was stored.
+    ///
+    /// # Errors
+    /// Where the catalog does not answer: then nothing is proved.
+    pub async fn prove_since_segment(&self) -> Result<bool, EngineError> {
+        Ok(self.shared.is_newest_still().await?)
+    }
+}
+
+impl Shared {
+    pub(crate) async fn prove_newest(&self, on: Option<&[BackendName]>) -> Result<bool, CatalogError> {
+        let asked_at = self.asks_for_proof();
+        let identity = self.catalog.identity().await?;
         let mut proved = false;
         let asked = |place: &&Place| on.is_none_or(|names| names.contains(place.name()));
-        for place in self.shared.places.iter().filter(asked) {
+        for place in self.places.iter().filter(asked) {
             let reserved = match read_reserved(place).await {
                 Ok(reserved) => reserved,
                 Err(error) => {
@@ -105,11 +121,9 @@ impl Engine {
             }
             proved = true;
         }
-        if proved && !self.shared.is_frozen() {
-            self.shared.is_proved();
-            return Ok(true);
-        }
-        Ok(false)
+        let proved = proved && !self.is_frozen();
+        self.note_proof(asked_at, proved);
+        Ok(proved)
     }
 
     /// A file of this epoch or a later one that the catalog did not write.
@@ -118,14 +132,14 @@ impl Engine {
         place: &Place,
         files: &[ShippedFile],
         epoch: u64,
-    ) -> Result<Option<ReplicaPath>, EngineError> {
+    ) -> Result<Option<ReplicaPath>, CatalogError> {
         let ours_or_later = files.iter().filter(|file| file.name.epoch >= epoch);
         let paths: HashMap<ReplicaId, &ReplicaPath> =
             ours_or_later.map(|file| (file.replica.replica, &file.path)).collect();
         let mut asked: Vec<ReplicaId> = paths.keys().copied().collect();
         asked.sort_unstable();
         for ids in asked.chunks(ASKED_AT_ONCE) {
-            let known = self.shared.catalog.known_replicas(ids).await?;
+            let known = self.catalog.known_replicas(ids).await?;
             for (replica, _) in ids.iter().zip(known).filter(|(_, known)| known.is_none()) {
                 let path = paths[replica];
                 // It may have been deleted, and its row be gone, since the listing was made.

@@ -11,6 +11,7 @@ use types::{ReplicaPath, Timestamp};
 
 use crate::Place;
 use crate::engine::{Engine, Shared};
+use crate::freeze::PROOF_RETRY;
 use crate::import::stamp_of;
 use crate::unshipped::UNSHIPPED_RETRY;
 
@@ -49,7 +50,8 @@ pub struct Reaped {
 
 impl Engine {
     /// Deletes doomed replicas on one backend: one bounded, idempotent step. None of them was doomed later
-    /// than the oldest reader noted or than what is shipped, none can still receive its bytes.
+    /// than the oldest reader noted or than what is shipped, none can still receive its bytes, and this catalog is
+    /// proved to be the newest.
     ///
     /// # Errors
     /// Where the catalog does not answer; a backend that does not is noted with its replicas.
@@ -62,7 +64,8 @@ impl Engine {
         let horizon = shared.oldest_read().await?.min(shared.shipped_dooms());
         let now = shared.steady.now();
         let doomed = shared.catalog.claim_doomed(&[backend], horizon, now, BATCH).await?;
-        if doomed.is_empty() {
+        // Only now, so that who deletes nothing asks nothing.
+        if doomed.is_empty() || !shared.is_newest_still().await? {
             return Ok(Reaped::default());
         }
         let settled = shared.delete_all(place, doomed).await?;
@@ -81,7 +84,11 @@ impl Engine {
     pub async fn next_reap(&self, backend: BackendId) -> Result<Option<Duration>, CatalogError> {
         let due = self.shared.catalog.next_doomed(&[backend]).await?;
         let now = self.shared.steady.now();
-        let again = if self.shared.waits_for_segment() { UNSHIPPED_RETRY } else { HELD_RETRY };
+        let again = match () {
+            () if self.shared.deletes_are_put_off() => PROOF_RETRY,
+            () if self.shared.waits_for_segment() => UNSHIPPED_RETRY,
+            () => HELD_RETRY,
+        };
         Ok(due.map(|due| Duration::from_millis(due.as_millis().saturating_sub(now.as_millis())).max(again)))
     }
 

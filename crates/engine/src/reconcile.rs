@@ -1,14 +1,16 @@
 //! Reconcile: compares what a backend lists with what the ledger says of it.
 //!
-//! Bytes of ours that no row names go into quarantine, charged; live replicas that are not there become
-//! suspect. What is not within our grammar of paths is not ours: it is not even looked at. A listing may be
+//! Bytes of ours that no row names are taken in, charged: as suspect replicas of blobs that are known
+//! (`reclaim.rs` proves them), else into quarantine. Live replicas that are not there become suspect. What is not within our grammar of paths is not ours: it is not even looked at. A listing may be
 //! stale, so nothing is judged by it alone: each find is looked up once more on the backend. And where the
 //! backend's marker is not readable, the backend is missing, and nothing is judged at all.
 
 use backend::{Entry, ErrorKind};
-use catalog::{BackendId, KnownReplica, ReplicaRow, ReplicaState, Stray};
+use catalog::{BackendId, KnownReplica, ReplicaRow, ReplicaState, Stray, StrayTimes, TakenIn};
+use format::shipped::ShippedName;
+use format::{INTERNAL_BUCKET, ReplicaName};
 use runtime::mutation;
-use types::{ReplicaId, Timestamp};
+use types::{BucketName, ObjectKey, ReplicaId, Timestamp};
 
 use crate::engine::{Engine, Place, Shared};
 use crate::get::NOT_THERE;
@@ -23,6 +25,8 @@ const ROWS: u32 = 5_000;
 #[derive(Debug)]
 pub struct Reconciling {
     backend: BackendId,
+    /// The epoch of the catalog.
+    epoch: u64,
     began: Timestamp,
     seen: Seen,
     phase: Phase,
@@ -47,6 +51,8 @@ pub struct Found {
     pub foreign: u64,
     /// Bytes of ours without a row: in quarantine now.
     pub strays: u64,
+    /// Such that are of a blob that is known: suspect replicas of it now.
+    pub reclaimed: u64,
     /// Live replicas that are not there, or not as long as they should be: suspect now.
     pub vanished: u64,
     /// Rows of the ledger that were compared.
@@ -61,13 +67,14 @@ impl Engine {
     pub async fn begin_reconcile(&self, backend: BackendId) -> Result<Reconciling, EngineError> {
         let shared = &self.shared;
         let place = shared.present_place(backend).await?;
+        let epoch = shared.catalog.identity().await?.epoch;
         let totals = shared.catalog.totals().await?;
         let live = totals.backends.iter().find(|known| known.backend == place.id);
         let began = shared.now_lasting();
         // Each run errs about others: its time is chance enough.
         let seen = Seen::for_about(live.map_or(0, |known| known.replicas_live), began.as_millis());
         let (phase, found) = (Phase::Listing(None), Found::default());
-        Ok(Reconciling { backend, began, seen, phase, found })
+        Ok(Reconciling { backend, epoch, began, seen, phase, found })
     }
 
     /// Compares one more page.
@@ -135,33 +142,34 @@ impl Shared {
         let ids: Vec<ReplicaId> = ours.iter().map(|(_, name)| name.replica).collect();
         let known = self.catalog.known_replicas(&ids).await?;
         let mut strays = Vec::new();
-        // Segments and snapshots that this catalog does not know may be all that is left of another one.
         let reserved = place.grammar.reserved();
         for ((entry, name), known) in ours.iter().zip(known) {
             match known {
                 Some(known) if known.backend == place.id && known.path == entry.path => {
                     let whole = is_whole(&known, entry);
                     run.seen.add_where(whole, name.replica);
+                    // Its blob may have become known.
+                    if known.state == ReplicaState::Quarantined {
+                        strays.push(stray_of(entry, name));
+                    }
                 }
                 // A copy of what lies elsewhere: somebody made it, and it is theirs.
                 Some(_) => run.found.foreign += 1,
-                None if entry.path.as_str().starts_with(&reserved) => run.found.foreign += 1,
-                None if self.is_settled(place, name.replica.timestamp(), run.began) => {
-                    let stray = Stray {
-                        replica: name.replica,
-                        blob: name.blob,
-                        path: entry.path.clone(),
-                        size: entry.size,
-                        charge: 0,
-                    };
+                // Of this epoch or a later one it may be all that is left of a newer catalog.
+                None if entry.path.as_str().starts_with(&reserved) && !came_late(name, run.epoch) => {
+                    run.found.foreign += 1;
+                }
+                None => {
+                    let settled = self.is_settled(place, name.replica.timestamp(), run.began);
+                    let stray = Stray { settled, ..stray_of(entry, name) };
                     strays.extend(self.confirm(place, stray).await?);
                 }
-                None => {}
             }
         }
-        let new = self.quarantine(place, strays).await?;
-        self.stats.reconciled(new, 0);
-        run.found.strays += new;
+        let taken = self.take_in(place, strays).await?;
+        self.stats.took_in(taken.quarantined.into(), taken.replicas.into());
+        run.found.strays += u64::from(taken.quarantined);
+        run.found.reclaimed += u64::from(taken.replicas);
         run.found.listed += entries.len() as u64;
         run.found.foreign += (entries.len() - ours.len()) as u64;
         self.see_imports(run, place, entries).await?;
@@ -199,35 +207,49 @@ impl Shared {
         let now = self.clock.now();
         match place.maintenance.head(&stray.path).await {
             _ if mutation::is_on("reconcile.confirmed") => Ok(Some(stray)),
-            // What came late is not yet what it will be.
-            Ok(stat) if stat.modified.is_some_and(|at| !self.is_settled(place, at, now)) => Ok(None),
             Ok(stat) => {
                 let charge = place.backend.profile().charge(stat.size);
-                Ok(Some(Stray { size: stat.size, charge, ..stray }))
+                // What came late is not yet what it will be.
+                let came_late = stat.modified.is_some_and(|at| !self.is_settled(place, at, now));
+                let settled = stray.settled && !came_late;
+                Ok(Some(Stray { size: stat.size, charge, settled, ..stray }))
             }
             Err(error) if error.kind == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(EngineError::Unavailable(error.to_string())),
         }
     }
 
-    async fn quarantine(&self, place: &Place, strays: Vec<Stray>) -> Result<u64, EngineError> {
+    async fn take_in(&self, place: &Place, strays: Vec<Stray>) -> Result<TakenIn, EngineError> {
         if strays.is_empty() {
-            return Ok(0);
+            return Ok(TakenIn::default());
         }
-        let until = self.now_lasting().plus(self.settings.quarantine_kept);
+        let (now, profile) = (self.now_lasting(), place.backend.profile());
+        let times = StrayTimes {
+            proved_from: now.plus(profile.late_arrival_bound),
+            kept_until: now.plus(self.settings.quarantine_kept),
+        };
         let change = self.ids.change();
-        let quarantine = || self.catalog.quarantine(change, place.id, strays.clone(), until);
-        let new = self.repeat(quarantine).await?;
-        if new > 0 {
-            let example = strays[0].path.as_str();
+        let take_in = || self.catalog.take_in(change, place.id, strays.clone(), times);
+        let taken = self.repeat(take_in).await?;
+        let example = strays[0].path.as_str();
+        if taken.quarantined > 0 {
             tracing::warn!(
                 backend.name = %place.name(),
-                strays = new,
+                strays = taken.quarantined,
                 example,
                 "bytes that no row names are in quarantine: `admin quarantine list` shows them"
             );
         }
-        Ok(new.into())
+        if taken.replicas > 0 {
+            tracing::info!(
+                backend.name = %place.name(),
+                replicas = taken.replicas,
+                example,
+                "replicas that no row named were found of blobs that are known: they are read last until they are proved"
+            );
+            self.short.ring();
+        }
+        Ok(taken)
     }
 
     /// Marks live replicas that were not listed, and are not there.
@@ -262,11 +284,27 @@ impl Shared {
                 state: row.state,
             };
             self.suspect(index, &at, &why).await;
-            self.stats.reconciled(0, 1);
+            self.stats.vanished();
             run.found.vanished += 1;
         }
         Ok(())
     }
+}
+
+/// What was listed, as far as its path says; not looked at itself.
+fn stray_of(entry: &Entry, name: &ReplicaName) -> Stray {
+    let (replica, blob, path) = (name.replica, name.blob, entry.path.clone());
+    Stray { replica, blob, path, size: entry.size, charge: 0, settled: false }
+}
+
+/// Whether it is a file that a lost catalog shipped. What was there when this one was rebuilt from it has a row, so it
+/// came later: it counts as any other bytes of ours.
+fn came_late(name: &ReplicaName, epoch: u64) -> bool {
+    let shipped = |(bucket, key): &(BucketName, ObjectKey)| {
+        let file = ShippedName::parse(key.as_str()).filter(|_| bucket.as_str() == INTERNAL_BUCKET);
+        file.is_some_and(|file| file.epoch < epoch)
+    };
+    name.object.as_ref().is_some_and(shipped)
 }
 
 /// Whether a replica is as long as it should be, where it is live.

@@ -35,7 +35,7 @@ pub struct Scrubbed {
 }
 
 /// What reading a replica came to.
-enum Verdict {
+pub(crate) enum Verdict {
     Right,
     Wrong(String),
     Unreadable(BackendError),
@@ -111,7 +111,7 @@ impl Shared {
     }
 
     /// Reads all of a replica, a chunk at a time, and keeps none of it.
-    async fn prove(&self, place: usize, at: &ReplicaAt, source: &MoveSource) -> Verdict {
+    pub(crate) async fn prove(&self, place: usize, at: &ReplicaAt, source: &MoveSource) -> Verdict {
         let size = source.piece.blob_size;
         let download = match self.places[place].maintenance.get(&at.path, None).await {
             Ok(download) => download,

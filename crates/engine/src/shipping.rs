@@ -128,6 +128,8 @@ impl Engine {
                 shared.segments_have_no_room();
             }
         })?;
+        // Before it lets anything be deleted.
+        shared.proof_is_over(&stored.1);
         shared.repeat(|| shared.catalog.mark_shipped(changes.clone())).await?;
         shared.changes_are_shipped(last);
         Ok(Some(Segment { bytes: stored.0, last, more: unshipped.more, backends: stored.1 }))

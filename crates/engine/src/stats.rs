@@ -20,6 +20,7 @@ pub(crate) struct FleetStats {
     expired: AtomicU64,
     expiry_failed: AtomicU64,
     strays: AtomicU64,
+    reclaimed: AtomicU64,
     vanished: AtomicU64,
     buried: AtomicU64,
     imports: [AtomicU64; ImportDecision::ALL.len()],
@@ -80,6 +81,8 @@ pub struct FleetCounts {
     pub expiry_failed: u64,
     /// Strays that were put into quarantine.
     pub strays: u64,
+    /// Replicas that were found of blobs that are known.
+    pub reclaimed: u64,
     /// Live replicas that were not there.
     pub vanished: u64,
     /// Other instances that were declared dead.
@@ -134,9 +137,13 @@ impl FleetStats {
         self.imports[at.expect("all are listed")].fetch_add(paths, Relaxed);
     }
 
-    pub(crate) fn reconciled(&self, strays: u64, vanished: u64) {
+    pub(crate) fn took_in(&self, strays: u64, reclaimed: u64) {
         self.strays.fetch_add(strays, Relaxed);
-        self.vanished.fetch_add(vanished, Relaxed);
+        self.reclaimed.fetch_add(reclaimed, Relaxed);
+    }
+
+    pub(crate) fn vanished(&self) {
+        self.vanished.fetch_add(1, Relaxed);
     }
 }
 
@@ -160,6 +167,7 @@ impl Engine {
             expired: read(&stats.expired),
             expiry_failed: read(&stats.expiry_failed),
             strays: read(&stats.strays),
+            reclaimed: read(&stats.reclaimed),
             vanished: read(&stats.vanished),
             buried: read(&stats.buried),
             imports: std::array::from_fn(|at| read(&stats.imports[at])),

@@ -304,7 +304,7 @@ async fn what_another_catalog_may_have_written_is_no_stray() {
     assert_eq!((found.strays, found.foreign), (0, 2), "beside the marker: {found:?}");
 
     smuggle(&house, 0, &our_path(&house, "stray", long_ago), b"perhaps of a newer catalog").await;
-    house.engine.delete_nothing_before_proof();
+    house.engine.delete_nothing_before_proof(Duration::from_hours(1));
     let refused = reconcile(&house, 0).await.unwrap_err();
     assert!(refused.to_string().contains("not proved to be the newest"), "{refused}");
     assert_eq!(quarantined(&house).await, Vec::new());

@@ -179,7 +179,7 @@ async fn one_import_at_a_time_and_none_of_a_catalog_that_may_be_old() {
     assert_eq!(house.engine.import_step().await.unwrap(), None, "nobody asked for one");
     assert!(house.engine.begin_import(job.clone()));
     assert!(!house.engine.begin_import(job.clone()));
-    house.engine.delete_nothing_before_proof();
+    house.engine.delete_nothing_before_proof(Duration::from_hours(1));
     assert!(matches!(house.engine.import_step().await, Err(EngineError::Unavailable(_))));
     house.engine.end_import("enough");
     assert_eq!(house.engine.import_run().unwrap().error.as_deref(), Some("enough"));

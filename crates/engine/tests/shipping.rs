@@ -3,88 +3,20 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
+mod shipped;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use backend::{Backend, Body, PutOptions};
 use bytes::Bytes;
-use catalog::sqlite::{Options, Rebuild, Sqlite};
-use catalog::{BackendSpec, Catalog, Deployment, Identity, Metadata};
+use catalog::Metadata;
 use common::{House, Plan, bytes, key};
-use engine::{Choices, CopyObject, Engine, EngineError, Parts, Place, PlanError, RebuildError, Source};
+use engine::{Choices, CopyObject, EngineError, PlanError, Source};
 use format::shipped::{Header, Piece, ShippedName, seal};
 use runtime::{Chance, Clock, Ids};
+use shipped::{rebuilt, ship, snapshot};
 use types::ReplicaPath;
-
-/// Ships all there is; gives how many segments that took.
-async fn ship(house: &House) -> u64 {
-    let mut segments = 0;
-    while let Some(_segment) =
-        house.engine.ship_segment(house.engine.shelf().await.unwrap().next).await.unwrap()
-    {
-        segments += 1;
-    }
-    segments
-}
-
-async fn snapshot(house: &House) {
-    let mut snapshot = house.engine.begin_snapshot(house.engine.shelf().await.unwrap().next).await.unwrap();
-    while !snapshot.is_read() {
-        house.engine.snapshot_page(&mut snapshot).await.unwrap();
-    }
-    ship(house).await;
-    assert!(house.engine.complete_snapshot(&snapshot).await.unwrap());
-}
-
-/// The catalog is gone; a new one is made from the stores, and an engine over it.
-async fn rebuilt(house: &House) -> Result<House, RebuildError> {
-    let places = house.engine.places();
-    let plan = engine::plan(&engine::find(places).await, &Choices::default()).unwrap();
-    let folder = tempfile::Builder::new().tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let path = folder.path().join("catalog");
-    let identity = Identity { deployment: plan.deployment, epoch: plan.epoch };
-    let rebuild = Rebuild::begin(&path, identity, &plan.source()).await.unwrap();
-    // What is doomed waits for late arrivals; of these there are none here.
-    let at = house.clock.now().minus(Duration::from_mins(15));
-    let done = engine::rebuild(places, &plan, Box::new(rebuild), at, |_, _, _| {}).await?;
-    assert_eq!((done.wrong, done.unreadable), (Vec::<String>::new(), 0));
-    let catalog = Arc::new(Sqlite::open(&path, Options::default()).await.unwrap());
-    assert_eq!(catalog.identity().await.unwrap(), identity);
-    // Reads open the file by its name for as long as the house stands.
-    let _ = folder.keep();
-    Ok(over(catalog, house).await)
-}
-
-async fn over(catalog: Arc<dyn Catalog>, house: &House) -> House {
-    let clock = Clock::system();
-    let ids = Ids::new(clock.clone(), Chance::from_os());
-    let mut places: Vec<Place> = house.engine.places().to_vec();
-    let specs: Vec<_> =
-        places.iter().map(|place| BackendSpec { name: place.name().clone(), late_arrival_ms: 0 }).collect();
-    let backends = catalog.sync_backends(&specs).await.unwrap();
-    for (place, id) in places.iter_mut().zip(backends) {
-        assert_eq!(place.id, id, "numbers stay what they were");
-    }
-    // Only now, for what waits for late arrivals waits anew from here on.
-    let boot = ids.boot();
-    catalog.begin_boot(boot, clock.now()).await.unwrap();
-    let names = [house.bucket.name.clone(), house.other_bucket.name.clone()];
-    let buckets = catalog.sync_buckets(&names, clock.now()).await.unwrap();
-    assert_eq!(buckets, [house.bucket.id, house.other_bucket.id]);
-    let engine = Engine::new(Parts {
-        catalog: Arc::clone(&catalog),
-        places,
-        boot,
-        settings: house.engine.settings().clone(),
-        clock: clock.clone(),
-        ids,
-    });
-    let (bucket, other_bucket) = (house.bucket.clone(), house.other_bucket.clone());
-    let (stores, counted, grants) = (house.stores.clone(), Vec::new(), None);
-    House { engine, catalog, stores, bucket, other_bucket, clock, counted, grants }
-}
 
 /// Everything that a client can do, twice over; gives what it was told.
 async fn live(house: &House, round: u64) -> BTreeMap<String, Vec<u8>> {
@@ -297,7 +229,7 @@ async fn what_it_did_not_write_freezes_a_catalog() {
 #[tokio::test]
 async fn nothing_is_deleted_before_the_proof() {
     let house = House::new().await;
-    house.engine.delete_nothing_before_proof();
+    house.engine.delete_nothing_before_proof(Duration::from_hours(1));
     house.put("a", b"1").await.unwrap();
     assert!(house.delete("a").await);
     let before = house.stores[0].paths();

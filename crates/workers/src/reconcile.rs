@@ -39,8 +39,8 @@ impl Worker for Reconcile {
         let more = self.engine.reconcile_step(&mut run).await?;
         let found = run.found;
         let note = format!(
-            "paths listed and {} rows compared: {} strays, {} vanished, {} not ours",
-            found.rows, found.strays, found.vanished, found.foreign
+            "paths listed and {} rows compared: {} strays, {} found of known blobs, {} vanished, {} not ours",
+            found.rows, found.strays, found.reclaimed, found.vanished, found.foreign
         );
         self.progress = Some(Progress { done: found.listed, total: None, note: note.clone() });
         let listed = found.listed - before;

@@ -50,7 +50,7 @@ impl Shipper {
         let Some(segment) = self.engine.ship_segment(shelf.next).await? else { return Ok(false) };
         self.stored_at = Some(runtime::instant_now());
         shelf.add(&segment);
-        self.engine.prove_newest(Some(&segment.backends)).await?;
+        self.engine.prove_since_segment().await?;
         Ok(true)
     }
 

@@ -8,7 +8,7 @@ use runtime::{Schedule, Supervisor};
 
 use crate::fleet::NEVER;
 use crate::{
-    Factor, Gone, Heart, HeartOptions, Observer, ProofAges, Reaper, Records, Release, Repair, Scrub,
+    Factor, Gone, Heart, HeartOptions, Observer, ProofAges, Reaper, Reclaim, Records, Release, Repair, Scrub,
     ScrubOptions, Shipper, StandIn, Trim,
 };
 
@@ -82,6 +82,9 @@ pub fn start_upkeep(supervisor: &mut Supervisor, engine: &Engine, upkeep: &Upkee
     supervisor.add(Schedule::every(upkeep.interval), move || {
         Trim::new(trims.clone(), Arc::clone(&with.gone), Arc::clone(&with.observer))
     });
+
+    let reclaims = engine.clone();
+    supervisor.add(Schedule::every(upkeep.interval), move || Reclaim::new(reclaims.clone()));
 
     let ages = engine.clone();
     supervisor.add(Schedule::every(LOOK_AT_PROOFS_EVERY), move || ProofAges::new(ages.clone()));

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use catalog::Rebuilt;
 use config::Config;
-use engine::{Choices, FoundCatalogs, Plan};
+use engine::{Choices, Found, FoundCatalogs, Plan};
 
 use crate::cli::fail;
 use crate::wiring::{StartError, rebuild as wiring};
@@ -52,11 +52,11 @@ async fn rebuild(config: &Config, flags: &Flags) -> Result<ExitCode, StartError>
         println!("\nnothing was changed; `-execute` does it");
         return Ok(ExitCode::SUCCESS);
     }
-    let (rebuilt, strays) = wiring::run(config, &places, &plan, flags.confirm_limits, |name, done, all| {
+    let (rebuilt, lying) = wiring::run(config, &places, &plan, flags.confirm_limits, |name, done, all| {
         println!("{done}/{all} {}", name.key());
     })
     .await?;
-    print!("{}", result_text(&rebuilt, strays, flags.confirm_limits));
+    print!("{}", result_text(&rebuilt, lying, flags.confirm_limits));
     Ok(if rebuilt.wrong.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -95,7 +95,7 @@ fn plan_text(config: &Config, plan: &Plan) -> String {
     )
 }
 
-fn result_text(rebuilt: &Rebuilt, strays: u64, confirmed: bool) -> String {
+fn result_text(rebuilt: &Rebuilt, lying: Found, confirmed: bool) -> String {
     let mut text = format!("\nrebuilt: {} objects, {} blobs\n", rebuilt.objects, rebuilt.blobs);
     if rebuilt.unreadable > 0 {
         text.push_str(&format!(
@@ -106,10 +106,18 @@ fn result_text(rebuilt: &Rebuilt, strays: u64, confirmed: bool) -> String {
     if let Some(path) = &rebuilt.replaced {
         text.push_str(&format!("the catalog that was there lies in {} now\n", path.display()));
     }
-    if strays > 0 {
+    if lying.reclaimed > 0 {
         text.push_str(&format!(
-            "{strays} replicas that nothing names are in quarantine: some may be writes from after the last \
-             segment. `s3-orchestrator admin quarantine list` shows them; nothing deletes them but you\n"
+            "{} replicas that no segment named are of blobs that are known: they are read where nothing else is \
+             left, and count once the process has proved them\n",
+            lying.reclaimed
+        ));
+    }
+    if lying.strays > 0 {
+        text.push_str(&format!(
+            "{} replicas that nothing names are in quarantine: some may be writes from after the last \
+             segment. `s3-orchestrator admin quarantine list` shows them; nothing deletes them but you\n",
+            lying.strays
         ));
     }
     for line in &rebuilt.wrong {

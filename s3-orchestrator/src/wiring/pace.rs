@@ -11,6 +11,8 @@ const S3: Duration = Duration::from_mins(1);
 const REQUESTS_PER_FILE: u64 = 3;
 /// One request in so many may be for the journal.
 const SHARE: u64 = 20;
+/// What a crash left behind is kept no longer for a journal that is slower than this.
+const PACE_MAX: Duration = Duration::from_hours(12);
 const MONTH: Duration = Duration::from_hours(30 * 24);
 
 /// The pause between two files: the longest that one of the backends that take them needs.
@@ -23,6 +25,12 @@ pub(super) fn of(config: &Config) -> Duration {
         Strategy::Spread => config.backends.len(),
     };
     config.backends.iter().take(taking).map(of_backend).max().unwrap_or(S3)
+}
+
+/// For how long bytes that an earlier process was writing may still come to be something. It may be the process of whose
+/// catalog this one is a copy: then it has shipped by the end of this what it committed, and is noticed by that.
+pub(super) fn late_arrival(bound: Duration, pace: Duration) -> Duration {
+    bound.max(pace.min(PACE_MAX) * 2)
 }
 
 fn of_backend(backend: &Backend) -> Duration {
@@ -47,6 +55,14 @@ fn of_limit(requests: u64) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_crash_left_is_kept_until_a_copys_original_would_have_shipped() {
+        let (minutes, bound) = (Duration::from_mins, Duration::from_mins(15));
+        assert_eq!(late_arrival(bound, S3), bound);
+        assert_eq!(late_arrival(bound, minutes(51)), minutes(102));
+        assert_eq!(late_arrival(bound, MONTH), minutes(24 * 60));
+    }
 
     #[test]
     fn a_free_tier_gives_a_segment_in_about_an_hour() {

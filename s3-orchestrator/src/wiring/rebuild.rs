@@ -6,7 +6,7 @@ use std::time::Duration;
 use ::config::Config;
 use catalog::sqlite::{Options, Rebuild, Sqlite};
 use catalog::{BackendId, Catalog, Identity, Rebuilt};
-use engine::{Engine, Parts, Place, Plan, Settings, Step};
+use engine::{Engine, Found, Parts, Place, Plan, Settings, Step};
 use format::shipped::ShippedName;
 use runtime::{Chance, Clock, Ids};
 
@@ -33,7 +33,7 @@ pub(crate) async fn run(
     plan: &Plan,
     confirm_limits: bool,
     progress: impl FnMut(&ShippedName, usize, usize),
-) -> Result<(Rebuilt, u64), StartError> {
+) -> Result<(Rebuilt, Found), StartError> {
     let path = &config.database.path;
     let identity = Identity { deployment: plan.deployment, epoch: plan.epoch };
     let rebuild = Box::new(Rebuild::begin(path, identity, &plan.source()).await?);
@@ -42,28 +42,28 @@ pub(crate) async fn run(
     if confirm_limits {
         catalog.open_limits().await?;
     }
-    let strays = quarantine_strays(config, places, catalog).await?;
-    Ok((rebuilt, strays))
+    let found = take_in_strays(config, places, catalog).await?;
+    Ok((rebuilt, found))
 }
 
-/// Whatever lies on the backends and no row names waits for the operator; says how much there is. What was
-/// acknowledged after the last segment is among it, and what never was.
-async fn quarantine_strays(
+/// What lies on the backends and no row names: of blobs that the catalog knows it is replicas, once it is proved; all
+/// else waits for the operator. What was acknowledged after the last segment is among it, and what never was.
+async fn take_in_strays(
     config: &Config,
     places: &[Place],
     catalog: Arc<dyn Catalog>,
-) -> Result<u64, StartError> {
+) -> Result<Found, StartError> {
     let (clock, chance) = (Clock::system(), Chance::from_os());
     let ids = Ids::new(clock.clone(), chance);
     let boot = ids.boot();
     catalog.begin_boot(boot, clock.now()).await?;
-    let specs: Vec<_> = config.backends.iter().map(super::spec).collect();
+    let specs = super::specs(config);
     let backend_ids = catalog.sync_backends(&specs).await?;
     let places = places.iter().zip(backend_ids).map(|(place, id)| Place { id, ..place.clone() }).collect();
     // Only the operator ends this quarantine.
     let settings = Settings { quarantine_kept: FOR_EVER, ..super::settings(config) };
     let engine = Engine::new(Parts { catalog, places, boot, settings, clock, ids });
-    let mut strays = 0;
+    let mut found = Found::default();
     for place in engine.places() {
         let mut run = match engine.begin_reconcile(place.id).await {
             Ok(run) => run,
@@ -73,7 +73,8 @@ async fn quarantine_strays(
             }
         };
         while engine.reconcile_step(&mut run).await? == Step::MoreWork {}
-        strays += run.found.strays;
+        found.strays += run.found.strays;
+        found.reclaimed += run.found.reclaimed;
     }
-    Ok(strays)
+    Ok(found)
 }

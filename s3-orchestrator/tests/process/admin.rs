@@ -11,7 +11,7 @@ use crate::support::{Server, client, get, program, request, run, text, wait_unti
 const TOKEN: &str = "a token of some length";
 
 /// A configuration with so many directories as backends, and a token.
-fn config(dir: &Path, backends: usize, factor: usize, more: &str) -> String {
+pub(crate) fn config(dir: &Path, backends: usize, factor: usize, more: &str) -> String {
     let path = dir.join("config.yaml");
     let disk = |at| {
         let dir = dir.display();
@@ -31,7 +31,7 @@ fn config(dir: &Path, backends: usize, factor: usize, more: &str) -> String {
     path.display().to_string()
 }
 
-async fn started(config: &str) -> Server {
+pub(crate) async fn started(config: &str) -> Server {
     let server = Server::start(config).await;
     server.ready().await;
     server
@@ -44,7 +44,7 @@ async fn admin(server: &Server, args: &[&str]) -> Output {
 }
 
 /// What a command that succeeds answers.
-async fn answer(server: &Server, args: &[&str]) -> Value {
+pub(crate) async fn answer(server: &Server, args: &[&str]) -> Value {
     let output = admin(server, args).await;
     assert!(output.status.success(), "{args:?}: {}", text(&output.stderr));
     serde_json::from_slice(&output.stdout).unwrap()
@@ -61,12 +61,12 @@ fn s3(server: &Server) -> S3Client {
     client(&server.addr, "b", ("key", "secret"))
 }
 
-async fn put(server: &Server, key: &str, data: &str) {
+pub(crate) async fn put(server: &Server, key: &str, data: &str) {
     let put = PutObject { key, body: PutBody::Bytes(data.to_owned().into()), metadata: &[] };
     s3(server).put_object(put).await.unwrap();
 }
 
-async fn read(server: &Server, key: &str) -> String {
+pub(crate) async fn read(server: &Server, key: &str) -> String {
     use futures::StreamExt;
     let mut stream = s3(server).get_object(key, None).await.unwrap().body;
     let mut data = Vec::new();
@@ -77,7 +77,7 @@ async fn read(server: &Server, key: &str) -> String {
 }
 
 /// All files of a bucket below a directory.
-fn files(dir: &Path, backend: &str) -> Vec<PathBuf> {
+pub(crate) fn files(dir: &Path, backend: &str) -> Vec<PathBuf> {
     let Ok(found) = std::fs::read_dir(dir.join(backend).join("b")) else { return Vec::new() };
     found.map(|entry| entry.unwrap().path()).filter(|path| !path.to_string_lossy().ends_with("%m")).collect()
 }
@@ -331,49 +331,4 @@ async fn n133_what_is_too_young_does_not_expire() {
     let done = answer(&server, &["lifecycle"]).await;
     assert_eq!((&done["status"], &done["deleted"]), (&"ok".into(), &0.into()), "{done}");
     assert_eq!(read(&server, "tmp/a").await, "young");
-}
-
-/// "When a disk or a provider is lost" of docs/reliability.md, step by step.
-#[tokio::test]
-async fn a_disk_that_is_lost_for_good_is_given_up_as_the_page_says() {
-    let dir = tempfile::tempdir().unwrap();
-    let breaker = "backend_circuit_breaker: { enabled: true, failure_threshold: 3, open_timeout: 1s }";
-    let path = config(dir.path(), 3, 2, breaker);
-    let server = started(&path).await;
-    let keys: Vec<String> = (0..12).map(|number| format!("k{number}")).collect();
-    for key in &keys {
-        put(&server, key, &format!("bytes of {key}")).await;
-    }
-    let are_read = async |server: &Server| {
-        for key in &keys {
-            assert_eq!(read(server, key).await, format!("bytes of {key}"));
-        }
-    };
-    // 1. Nothing has to be done at once, and a start does not wait for it.
-    std::fs::remove_dir_all(dir.path().join("disk-0")).unwrap();
-    are_read(&server).await;
-    drop(server);
-    // 3. Another disk at its path is refused, and counts as missing.
-    std::fs::create_dir(dir.path().join("disk-0")).unwrap();
-    let server = started(&path).await;
-    are_read(&server).await;
-    put(&server, "new", "new").await;
-    assert!(files(dir.path(), "disk-0").is_empty(), "it is not used");
-    // 4. It is gone for good.
-    answer(&server, &["drain", "disk-0"]).await;
-    wait_until("it is drained", async || {
-        answer(&server, &["drain-status", "disk-0"]).await["drained"] == true
-    })
-    .await;
-    let purged = answer(&server, &["remove-backend", "--purge", "--confirm", "disk-0"]).await;
-    assert_eq!(purged["status"], "backend purged");
-    drop(server);
-    let text = std::fs::read_to_string(&path).unwrap();
-    let without: Vec<&str> = text.lines().filter(|line| !line.contains("name: disk-0")).collect();
-    std::fs::write(&path, without.join("\n")).unwrap();
-    let server = started(&path).await;
-    are_read(&server).await;
-    for disk in ["disk-1", "disk-2"] {
-        assert_eq!(files(dir.path(), disk).len(), keys.len() + 1, "every object has its two replicas again");
-    }
 }

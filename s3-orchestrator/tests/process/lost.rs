@@ -188,20 +188,47 @@ async fn an_old_catalog_serves_nothing_and_what_it_lacks_is_quarantined() {
     assert_eq!(read(&client, "b").await.as_deref(), Some("3"));
     end(server).await;
 
-    // Bytes of ours that no segment speaks of are kept, and are nobody's.
+    // Bytes of ours that no segment speaks of are kept, and are nobody's; but for those of a blob that is known.
     let one = files(&dir.path().join("one"));
     let (path, bytes) = one.iter().find(|(path, _)| path.contains("/b/b~")).unwrap();
-    let stray = path.replace("/b/b~", "/b/stray~");
-    // An id that no row has: one in 32 ends like this anyway.
-    let last = if stray.ends_with('Z') { 'Y' } else { 'Z' };
-    let stray = format!("{}{last}", &stray[..stray.len() - 1]);
+    let (object, replica) = path.rsplit_once('.').unwrap();
+    let found = format!("{object}.{}", another_id(replica));
+    let (folder, blob) = object.rsplit_once("/b~").unwrap();
+    let stray = format!("{folder}/stray~{}.{}", another_id(blob), another_id(&another_id(replica)));
+    fs::write(&found, bytes).unwrap();
     fs::write(&stray, bytes).unwrap();
     let said = rebuild(&config, &["-execute"]).await;
     assert!(said.contains("1 replicas that nothing names are in quarantine"), "{said}");
+    assert!(said.contains("1 replicas that no segment named are of blobs that are known"), "{said}");
+    for copy in [path, &path.replace("/one/", "/two/")] {
+        // What it was written as is lost: what was found has to do.
+        let name = copy.rsplit_once("~").unwrap().0;
+        let blob = blob_of(copy);
+        let lying = files(Path::new(name).parent().unwrap());
+        let named = lying.keys().filter(|path| blob_of(path) == blob && **path != found);
+        named.for_each(|path| fs::remove_file(path).unwrap());
+    }
     let (server, client) = start(&config).await;
     assert_eq!(read(&client, "stray").await, None, "never visible by itself");
+    assert_eq!(read(&client, "b").await.as_deref(), Some("3"));
     assert!(Path::new(&stray).exists());
     end(server).await;
+}
+
+/// An id that no row has, but for one in 32.
+fn another_id(id: &str) -> String {
+    let (rest, last) = id.split_at(id.len() - 1);
+    let last = match last {
+        "Z" => "Y",
+        "Y" => "X",
+        _ => "Z",
+    };
+    format!("{rest}{last}")
+}
+
+/// The blob that a path names.
+fn blob_of(path: &str) -> &str {
+    path.rsplit_once('~').and_then(|(_, ids)| ids.split_once('.')).map_or("", |(blob, _)| blob)
 }
 
 #[tokio::test]

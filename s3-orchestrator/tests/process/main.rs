@@ -9,5 +9,6 @@ mod lifecycle;
 mod listener;
 mod lost;
 mod metrics;
+mod reliability;
 mod support;
 mod tls;

@@ -59,7 +59,12 @@ impl Server {
     }
 
     pub(crate) async fn start_with(args: &[&str]) -> Self {
-        let mut child = program(args).stdout(Stdio::piped()).spawn().unwrap();
+        Self::run(program(args)).await
+    }
+
+    /// Starts it by this command; returns as soon as it listens.
+    pub(crate) async fn run(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let stdout = BufReader::new(child.stdout.take().unwrap());
         let (sender, log) = watch::channel(Vec::new());
         runtime::spawn(async move {

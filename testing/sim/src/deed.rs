@@ -29,6 +29,8 @@ named! {
         Reconciled = "backends-reconciled",
         /// Bytes that no row named were put into quarantine.
         StrayQuarantined = "strays-quarantined",
+        /// Bytes that no row named were of a blob that is known.
+        Reclaimed = "replicas-reclaimed",
         /// A live replica was found not to be there.
         VanishedFound = "vanished-found",
         /// An object expired.

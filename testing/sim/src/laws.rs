@@ -83,6 +83,28 @@ pub(crate) async fn judge_quiet(world: &World, catalog: &dyn Catalog, providers:
         judge_ledger(world, provider, index, of_this.collect());
         judge_charge(world, catalog, provider, index).await;
     }
+    judge_waiting(world, catalog, providers, &rows).await;
+}
+
+/// What is in quarantine is of no blob that is known: all was compared in the end.
+async fn judge_waiting(
+    world: &World,
+    catalog: &dyn Catalog,
+    providers: &[Arc<Provider>],
+    rows: &[ReplicaRow],
+) {
+    if world.plan.workers.upkeep.is_none() {
+        return;
+    }
+    for row in rows.iter().filter(|row| row.state == ReplicaState::Quarantined) {
+        let Some(source) = catalog.move_source(row.blob).await.unwrap() else { continue };
+        let at = providers.iter().find(|provider| provider.number() == row.backend.0);
+        let stored = at.and_then(|provider| provider.stored().get(row.path.as_str()).cloned());
+        if stored.is_some_and(|bytes| bytes.len() as u64 == source.piece.blob_size) {
+            let what = format!("{} is in quarantine, and of a blob that is known", row.path);
+            world.violate(Law::Strays, what);
+        }
+    }
 }
 
 /// The rows of a backend are what lies there.
@@ -137,7 +159,7 @@ async fn judge_charge(world: &World, catalog: &dyn Catalog, provider: &Provider,
     let charged = catalog.charged().await.unwrap();
     let charged = charged.iter().find(|(id, ..)| id.0 == provider.number()).map_or(0, |(.., bytes)| *bytes);
     let billed = provider.billed() - unknown_files(world, catalog, provider).await;
-    let lost = provider.harmed_bytes();
+    let lost = provider.harmed_bytes() + unreadable_bytes(world, catalog, provider).await;
     if charged < billed {
         world.violate(
             Law::Quota,
@@ -149,10 +171,23 @@ async fn judge_charge(world: &World, catalog: &dyn Catalog, provider: &Provider,
     }
 }
 
-/// What a catalog that was lost shipped and came late: the next one leaves it alone, for it may be all that is left of
-/// another one, and does not count it.
-async fn unknown_files(world: &World, catalog: &dyn Catalog, provider: &Provider) -> u64 {
+/// What is charged for replicas of which a rebuilt catalog was told, and that the lost one had deleted since.
+async fn unreadable_bytes(world: &World, catalog: &dyn Catalog, provider: &Provider) -> u64 {
     if world.plan.catalogs.is_none() {
+        return 0;
+    }
+    let (rows, stored) = (catalog.replicas(None, u32::MAX).await.unwrap(), provider.stored());
+    let is_gone = |row: &&ReplicaRow| {
+        let kept = [ReplicaState::Live, ReplicaState::Suspect].contains(&row.state);
+        kept && row.backend.0 == provider.number() && !stored.contains_key(row.path.as_str())
+    };
+    rows.iter().filter(is_gone).map(|row| row.charged).sum()
+}
+
+/// What a catalog that was lost shipped and came late: the next one finds it when it compares the backend with the ledger,
+/// and counts it from then on.
+async fn unknown_files(world: &World, catalog: &dyn Catalog, provider: &Provider) -> u64 {
+    if world.plan.catalogs.is_none() || world.plan.workers.upkeep.is_some() {
         return 0;
     }
     let rows = catalog.replicas(None, u32::MAX).await.unwrap();

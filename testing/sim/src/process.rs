@@ -22,6 +22,9 @@ use crate::provider::Provider;
 use crate::world::{World, locked};
 use crate::{Deed, Law, instances, limits, outage};
 
+/// For how long a proof that this is the newest catalog serves deletes, at most until the next segment.
+const PROOF_LASTS: Duration = Duration::from_secs(10);
+
 /// A running process.
 pub(crate) struct Process {
     world: Arc<World>,
@@ -117,7 +120,7 @@ impl Process {
         });
         let mut supervisor = Supervisor::new(clock.clone(), chance, Shutdown::new());
         if let Some(catalogs) = &world.plan.catalogs {
-            engine.delete_nothing_before_proof();
+            engine.delete_nothing_before_proof(PROOF_LASTS);
             // Where nobody answers now, the shipper asks again.
             let _ = engine.prove_newest(None).await;
             workers::start_shipper(&mut supervisor, &engine, Duration::from_millis(catalogs.pace_ms));
@@ -193,6 +196,7 @@ impl Process {
             (Deed::Drained, fleet.drain_moved),
             (Deed::Rebalanced, fleet.rebalance_moved),
             (Deed::StrayQuarantined, fleet.strays),
+            (Deed::Reclaimed, fleet.reclaimed),
             (Deed::VanishedFound, fleet.vanished),
             (Deed::Expired, fleet.expired),
             (Deed::DeclaredDead, fleet.buried),

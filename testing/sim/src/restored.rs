@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use catalog::{Catalog, ListQuery, ReplicaRow, ReplicaState};
-use types::BlobId;
+use types::{BlobId, Timestamp};
 
 use crate::provider::Provider;
 use crate::simulation::Site;
@@ -141,6 +141,10 @@ async fn unfinished(
     let mut left = Vec::new();
     let (now, by_age) = (|line| Left::new(line, false), |line| Left::new(line, true));
     if let Some(upkeep) = world.plan.workers.upkeep {
+        let found =
+            catalog.to_prove(Timestamp::from_millis(u64::MAX), u32::MAX).await.expect("the catalog answers");
+        let unproved = found.due.iter().map(|one| format!("{} was found and is not proved", one.path));
+        left.extend(unproved.map(|what| by_age((Law::Restored, what))));
         let blobs = blobs(catalog, providers).await;
         let rooms = Rooms::of(world, catalog, providers).await;
         let readable = readable(catalog, providers).await;

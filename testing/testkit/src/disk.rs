@@ -3,12 +3,14 @@
 use std::fs;
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 
 use tempfile::TempDir;
 
-/// Waits until the test process is gone, however that ends, and takes the disk away.
-const WATCHDOG: &str = "cat >/dev/null; umount -l \"$1\" 2>/dev/null; rmdir \"$1\"";
+use crate::watchdog;
+
+/// Takes the disk away.
+const TAKE_AWAY: &str = "umount -l \"$1\" 2>/dev/null; rmdir \"$1\"";
 /// What fills it.
 const FILLER: &str = "filler";
 const CHUNK_BYTES: usize = 64 * 1024;
@@ -37,14 +39,7 @@ impl SmallDisk {
              with --privileged, or --cap-add SYS_ADMIN)",
             String::from_utf8_lossy(&mounted.stderr).trim()
         );
-        let watchdog = Command::new("/bin/sh")
-            .args(["-c", WATCHDOG, "watchdog"])
-            .arg(&folder)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("/bin/sh can be started");
+        let watchdog = watchdog::start(TAKE_AWAY, &[folder.as_os_str()]);
         Self { watchdog, folder }
     }
 
@@ -91,6 +86,11 @@ fn is_there(folder: &Path) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{BufRead, BufReader};
+    use std::os::unix::process::CommandExt;
+    use std::process::Stdio;
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -107,5 +107,43 @@ mod tests {
         let folder = disk.folder.clone();
         drop(disk);
         assert!(!folder.exists());
+    }
+
+    /// Set where the test below runs itself, as one that is cut off.
+    const IS_CUT_OFF: &str = "S3O_TEST_HOLDS_A_DISK";
+
+    #[tokio::test]
+    async fn ctrl_c_leaves_no_disk() {
+        if std::env::var_os(IS_CUT_OFF).is_some() {
+            let disk = SmallDisk::mount(1 << 20);
+            println!("held {}", disk.folder.display());
+            return std::future::pending().await;
+        }
+        // A terminal sends the signal to all processes of the group, a supervisor perhaps another one.
+        for signal in ["INT", "TERM", "KILL"] {
+            let mut other = Command::new(std::env::current_exe().expect("a process knows its file"))
+                .args(["--exact", "disk::tests::ctrl_c_leaves_no_disk", "--nocapture"])
+                .env(IS_CUT_OFF, "1")
+                .process_group(0)
+                .stdout(Stdio::piped())
+                .spawn()
+                .expect("it can be started");
+            let mut lines = BufReader::new(other.stdout.take().expect("it is piped")).lines();
+            let folder = lines
+                .find_map(|line| Some(line.ok()?.split_once("held ")?.1.to_owned()))
+                .expect("it says where the disk is");
+            assert!(Path::new(&folder).is_dir());
+            let group = format!("-{}", other.id());
+            let sent = Command::new("/bin/sh")
+                .args(["-c", "kill -s \"$1\" -- \"$2\"", "kill", signal, &group])
+                .status();
+            assert!(sent.expect("/bin/sh can be started").success());
+            assert!(!other.wait().expect("it ends").success());
+            let deadline = runtime::instant_now() + Duration::from_secs(60);
+            while Path::new(&folder).exists() {
+                assert!(runtime::instant_now() < deadline, "{signal}: {folder} is still there");
+                runtime::sleep(Duration::from_millis(20)).await;
+            }
+        }
     }
 }

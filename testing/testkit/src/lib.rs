@@ -15,6 +15,7 @@ mod proxy;
 mod raw;
 mod s3;
 mod tools;
+mod watchdog;
 pub mod wire;
 
 pub use bao::{Bao, BaoCluster};

@@ -1,5 +1,6 @@
 //! A program that runs as long as a test needs it.
 
+use std::ffi::OsStr;
 use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -8,9 +9,10 @@ use std::time::Duration;
 use runtime::instant_now;
 use tempfile::TempDir;
 
-/// Waits until its input ends, which it does when the test process does, however that ends. Then it stops
-/// the program and removes its files. (A `static` is never dropped, and a killed test drops nothing.)
-const WATCHDOG: &str = "cat >/dev/null; kill -9 \"$1\" 2>/dev/null; shift; rm -rf \"$@\"";
+use crate::watchdog;
+
+/// Stops the program and removes its files.
+const END: &str = "kill -9 \"$1\" 2>/dev/null; shift; rm -rf \"$@\"";
 /// How often the end of a program is looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
@@ -65,15 +67,10 @@ impl Process {
             .stderr(log)
             .spawn()
             .unwrap_or_else(|error| panic!("cannot start {}: {error}", options.program.display()));
-        let watchdog = Command::new("/bin/sh")
-            .args(["-c", WATCHDOG, "watchdog", &child.id().to_string()])
-            .arg(folder.path())
-            .args(&options.leftovers)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("/bin/sh can be started");
+        let id = child.id().to_string();
+        let mut told = vec![OsStr::new(&id), folder.path().as_os_str()];
+        told.extend(options.leftovers.iter().map(|path| path.as_os_str()));
+        let watchdog = watchdog::start(END, &told);
         Self { child, watchdog, folder: Some(folder), leftovers: options.leftovers }
     }
 

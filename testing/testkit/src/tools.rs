@@ -48,7 +48,7 @@ pub fn system_tool(name: &str) -> PathBuf {
 /// Where `PATH` holds what no path can.
 #[must_use]
 pub fn system_path() -> OsString {
-    let own = ["/usr/bin", "/usr/local/bin", "/bin"].map(PathBuf::from);
+    let own = ["/usr/bin", "/usr/local/bin", "/bin", "/usr/sbin"].map(PathBuf::from);
     let named = std::env::var_os("PATH").unwrap_or_default();
     std::env::join_paths(own.into_iter().chain(std::env::split_paths(&named)))
         .expect("they came out of a PATH")

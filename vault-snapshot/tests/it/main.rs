@@ -7,6 +7,7 @@ mod daemon;
 mod destinations;
 mod gate;
 mod logins;
+mod orchestrator;
 mod restore;
 mod runs;
 mod world;

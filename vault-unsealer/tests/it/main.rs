@@ -7,4 +7,5 @@ mod brakes;
 mod cluster;
 mod command_line;
 mod holders;
+mod names;
 mod unsealer;

@@ -45,11 +45,18 @@ impl Unsealer {
     /// Starts it with the configuration in `NAME`, at debug level, and waits until it serves. `secrets` is what
     /// must not be seen anywhere.
     pub(crate) async fn start(name: &str, text: &str, secrets: &[String]) -> Self {
+        Self::start_by(&[], name, text, secrets).await
+    }
+
+    /// The same by another program, which gets this one and its arguments as the last ones of its own.
+    pub(crate) async fn start_by(by: &[&str], name: &str, text: &str, secrets: &[String]) -> Self {
         let folder = Process::new_folder();
         write_config(folder.path(), name, text);
+        let own = [program().to_str().unwrap(), "-config", name];
+        let words: Vec<String> = by.iter().chain(&own).map(|word| (*word).to_owned()).collect();
         let options = ProcessOptions {
-            program: program(),
-            arguments: vec!["-config".into(), name.into()],
+            program: Path::new(&words[0]),
+            arguments: words[1..].to_vec(),
             environment: vec![("RUST_BACKTRACE", "1".into())],
             leftovers: Vec::new(),
         };

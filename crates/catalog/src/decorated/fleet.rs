@@ -7,7 +7,7 @@ use super::{Around, Decorated, Verb, reads, writes};
 use crate::{
     BackendId, BucketId, CatalogError, CommitMove, Committed, DoomedPage, Drain, ExpiredPage, ExpiredQuery,
     Expiry, Fleet, HeldPage, KnownReplica, MoveSource, Moves, Quarantined, Removed, RestoreQuarantined,
-    Retire, Retired, SeenObject, StaleUpload, Stray, Strays, Target,
+    Retire, Retired, SeenObject, StaleUpload, Stray, StrayTimes, Strays, TakenIn, Target, ToProve,
 };
 
 #[async_trait]
@@ -84,14 +84,22 @@ impl<A: Around> Strays for Decorated<A> {
         reads!(self.known_replicas(replicas))
     }
 
-    async fn quarantine(
+    async fn take_in(
         &self,
         change: ChangeId,
         backend: BackendId,
         strays: Vec<Stray>,
-        until: Timestamp,
-    ) -> Result<u32, CatalogError> {
-        writes!(self.quarantine(change, backend, strays, until))
+        times: StrayTimes,
+    ) -> Result<TakenIn, CatalogError> {
+        writes!(self.take_in(change, backend, strays, times))
+    }
+
+    async fn to_prove(&self, now: Timestamp, limit: u32) -> Result<ToProve, CatalogError> {
+        reads!(self.to_prove(now, limit))
+    }
+
+    async fn put_off_proofs(&self, proofs: Vec<(ReplicaId, Option<Timestamp>)>) -> Result<(), CatalogError> {
+        writes!(self.put_off_proofs(proofs))
     }
 
     async fn quarantined(

@@ -4,6 +4,7 @@ mod imports;
 mod limits;
 mod repair;
 mod ship;
+mod strays;
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -23,8 +24,8 @@ use crate::{
     AbortUpload, BackendTotals, CatalogError, Checksums, Client, CommitMove, CommitPut, CompleteUpload,
     CopyObject, CopyPart, DeleteObjects, ExpiredQuery, Fate, ListPosition, ListQuery, ListedUpload,
     MatchTags, NewBlob, Object, ObjectHeaders, PartsQuery, Piece, Precondition, Refusal, ReplicaState,
-    Reserve, ReserveFor, RestoreQuarantined, Retire, SetTags, Settled, SettledOutcome, Stray, UploadsQuery,
-    Want, WriteOutcome,
+    Reserve, ReserveFor, RestoreQuarantined, Retire, SetTags, Settled, SettledOutcome, UploadsQuery, Want,
+    WriteOutcome,
 };
 
 const KEYS: [&str; 10] = ["a", "a/", "a/b", "a/b/c", "a/c", "b", "b//", "ä/x", "a\0", "a0"];
@@ -53,7 +54,8 @@ enum Op {
     Drain { backend: u8 },
     Retire { replica: u8, least: u32, except: u8 },
     Move { replica: u8, ends: u8 },
-    Quarantine { backend: u8, of_living: u8 },
+    TakeIn { backend: u8, what: u8 },
+    PutOff { replica: u8 },
     Judge { replica: u8, key: u8, what: u8 },
     Import { backend: u8, key: u8, path: u8, size: u8 },
     Expire { prefix: u8, young: bool, tagged: bool, spoilt: u8 },
@@ -91,7 +93,8 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         2 => (any::<u8>(), 0..3_u32, 0..8_u8).prop_map(
             |(replica, least, except)| Op::Retire { replica, least, except }),
         2 => (any::<u8>(), any::<u8>()).prop_map(|(replica, ends)| Op::Move { replica, ends }),
-        1 => (0..3_u8, any::<u8>()).prop_map(|(backend, of_living)| Op::Quarantine { backend, of_living }),
+        2 => (0..3_u8, any::<u8>()).prop_map(|(backend, what)| Op::TakeIn { backend, what }),
+        1 => any::<u8>().prop_map(|replica| Op::PutOff { replica }),
         1 => (any::<u8>(), 0..10_u8, 0..6_u8, any::<u8>())
             .prop_map(|(backend, key, path, size)| Op::Import { backend, key, path, size }),
         1 => (any::<u8>(), 0..10_u8, 0..3_u8).prop_map(|(replica, key, what)| Op::Judge { replica, key, what }),
@@ -281,7 +284,8 @@ impl Drive {
             Op::Drain { backend } => self.drain(*backend).await,
             Op::Retire { replica, least, except } => self.retire(*replica, *least, *except).await,
             Op::Move { replica, ends } => self.make_another(*replica, *ends).await,
-            Op::Quarantine { backend, of_living } => self.quarantine(*backend, *of_living).await,
+            Op::TakeIn { backend, what } => self.take_in(*backend, *what).await,
+            Op::PutOff { replica } => self.put_off(*replica).await,
             Op::Import { backend, key: at, path, size } => {
                 self.import(*backend, key(KEYS[usize::from(*at)]), *path, *size).await;
             }
@@ -361,23 +365,6 @@ impl Drive {
         };
         let model = self.model.commit_move(&commit);
         alike("commit a move", self.w.catalog.commit_move(commit).await, model);
-    }
-
-    /// Finds a stray: of a blob that nobody knows, or of one that is there.
-    async fn quarantine(&mut self, backend: u8, of_living: u8) {
-        let known: Vec<_> = self.model.replicas.values().map(|r| r.row.blob).collect();
-        let blob = match pick(&known, of_living) {
-            Some(blob) if of_living < 100 => *blob,
-            _ => self.w.ids.blob(),
-        };
-        let target = self.w.target(blob, usize::from(backend), 9, None);
-        let stray =
-            Stray { replica: target.replica, blob, path: target.path, size: 7, charge: target.charge };
-        let (strays, until) = (vec![stray], now().plus(Duration::from_mins(u64::from(of_living % 4))));
-        let model = self.model.quarantine(target.backend, &strays, until);
-        let change = self.w.ids.change();
-        let made = self.w.catalog.quarantine(change, target.backend, strays, until).await.unwrap();
-        assert_eq!(made, model);
     }
 
     /// The operator restores a replica, or deletes it; or its time is over.
@@ -673,6 +660,7 @@ impl Drive {
         self.compare_limits().await;
         self.compare_repair().await;
         self.compare_imports().await;
+        self.compare_proofs().await;
     }
 
     fn pieces(&self, object: &Object) -> Vec<Piece> {

@@ -63,7 +63,8 @@ impl Model {
                 && matches!(other.row.state, ReplicaState::Live | ReplicaState::Writing)
         });
         if row.state == ReplicaState::Suspect && !another {
-            self.replicas.get_mut(&replica).expect("it is there").row.state = ReplicaState::Live;
+            let proved = self.replicas.get_mut(&replica).expect("it is there");
+            (proved.row.state, proved.due) = (ReplicaState::Live, Timestamp::default());
         }
     }
 }

@@ -5,28 +5,52 @@ use types::{ReplicaId, Timestamp};
 use super::{Blob, Model, Replica};
 use crate::{
     BackendId, Content, Object, ObjectState, Refusal, ReplicaRow, ReplicaState, RestoreQuarantined, Stray,
+    StrayTimes, TakenIn,
 };
 
 impl Model {
-    pub(crate) fn quarantine(&mut self, backend: BackendId, strays: &[Stray], until: Timestamp) -> u32 {
-        let mut new = 0;
+    pub(crate) fn take_in(&mut self, backend: BackendId, strays: &[Stray], times: StrayTimes) -> TakenIn {
+        let referenced = self.referenced_blobs();
+        let mut taken = TakenIn::default();
         for stray in strays {
-            if self.replicas.contains_key(&stray.replica) {
-                continue;
-            }
-            let row = ReplicaRow {
-                replica: stray.replica,
-                blob: stray.blob,
-                backend,
-                path: stray.path.clone(),
-                charged: stray.charge,
-                state: ReplicaState::Quarantined,
-                owner: None,
+            let is_known = referenced.contains(&stray.blob) && self.blobs[&stray.blob].size == stray.size;
+            let found = self.replicas.get(&stray.replica).map(|replica| replica.row.clone());
+            let charged = match &found {
+                None if is_known || stray.settled => stray.charge,
+                Some(row) if is_known && is_quarantined(row) && row.backend == backend => row.charged,
+                _ => continue,
             };
-            self.replicas.insert(stray.replica, Replica { row, due: until, attempts: 0 });
-            new += 1;
+            let (state, due) = if is_known {
+                taken.replicas += 1;
+                (ReplicaState::Suspect, times.proved_from)
+            } else {
+                taken.quarantined += 1;
+                (ReplicaState::Quarantined, times.kept_until)
+            };
+            let (replica, blob, path) = (stray.replica, stray.blob, stray.path.clone());
+            let row = ReplicaRow { replica, blob, backend, path, charged, state, owner: None };
+            self.replicas.insert(replica, Replica { row, due, attempts: 0 });
         }
-        new
+        taken
+    }
+
+    /// What was taken in and may be proved, the earliest first; and when that of the next one may be.
+    pub(crate) fn to_prove(&self, now: Timestamp) -> (Vec<ReplicaId>, Option<Timestamp>) {
+        let waits = |replica: &&Replica| {
+            replica.row.state == ReplicaState::Suspect && replica.due > Timestamp::default()
+        };
+        let mut waiting: Vec<_> =
+            self.replicas.values().filter(waits).map(|replica| (replica.due, replica.row.replica)).collect();
+        waiting.sort();
+        let (due, later): (Vec<_>, Vec<_>) = waiting.into_iter().partition(|(due, _)| *due <= now);
+        (due.into_iter().map(|(_, replica)| replica).collect(), later.first().map(|(due, _)| *due))
+    }
+
+    pub(crate) fn put_off_proof(&mut self, replica: ReplicaId, until: Option<Timestamp>) {
+        let found = self.replicas.get_mut(&replica);
+        if let Some(found) = found.filter(|found| found.row.state == ReplicaState::Suspect) {
+            found.due = until.unwrap_or_default();
+        }
     }
 
     /// Dooms quarantined replicas, those that are named or those that are due.
@@ -57,7 +81,7 @@ impl Model {
             if referenced.contains(&blob) || written.contains(&blob) {
                 return Err(Refusal::Changed("the blob"));
             }
-            replica.row.state = ReplicaState::Live;
+            (replica.row.state, replica.due) = (ReplicaState::Live, Timestamp::default());
             let (size, md5, wanted) = (restore.state.size, Some(restore.md5), restore.wanted);
             m.blobs.insert(blob, Blob { size, md5, wanted });
             let state = ObjectState { content: Content::Blob(blob), ..restore.state.clone() };
@@ -65,4 +89,8 @@ impl Model {
             Ok(m.store(Object { bucket, key, revision: 0, change, state }).object)
         })
     }
+}
+
+fn is_quarantined(row: &ReplicaRow) -> bool {
+    row.state == ReplicaState::Quarantined
 }

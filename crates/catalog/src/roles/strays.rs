@@ -3,7 +3,10 @@
 use async_trait::async_trait;
 use types::{ChangeId, ReplicaId, Timestamp};
 
-use crate::{BackendId, CatalogError, Committed, KnownReplica, Quarantined, RestoreQuarantined, Stray};
+use crate::{
+    BackendId, CatalogError, Committed, KnownReplica, Quarantined, RestoreQuarantined, Stray, StrayTimes,
+    TakenIn, ToProve,
+};
 
 /// What lies on backends and should not.
 #[async_trait]
@@ -12,15 +15,22 @@ pub trait Strays: Send + Sync + 'static {
     async fn known_replicas(&self, replicas: &[ReplicaId])
     -> Result<Vec<Option<KnownReplica>>, CatalogError>;
 
-    /// none -> `quarantined`, charged whatever the quota says, for the bytes are there. A replica that the
-    /// ledger names by now is left alone. Says how many are new.
-    async fn quarantine(
+    /// none, `quarantined` -> `suspect`: as a replica of its blob, where that is referenced and as long.
+    /// none -> `quarantined`: else, where it is settled. Charged whatever the quota says, for the bytes are there; what
+    /// was charged already is not charged again. Any other replica that the ledger names by now is left alone.
+    async fn take_in(
         &self,
         change: ChangeId,
         backend: BackendId,
         strays: Vec<Stray>,
-        until: Timestamp,
-    ) -> Result<u32, CatalogError>;
+        times: StrayTimes,
+    ) -> Result<TakenIn, CatalogError>;
+
+    /// Replicas that were taken in and may be proved at `now`, at most `limit`.
+    async fn to_prove(&self, now: Timestamp, limit: u32) -> Result<ToProve, CatalogError>;
+
+    /// When the proofs of replicas that were taken in are tried again; `None`: what there was to find out is known.
+    async fn put_off_proofs(&self, proofs: Vec<(ReplicaId, Option<Timestamp>)>) -> Result<(), CatalogError>;
 
     /// Quarantined replicas behind an id, in their order, at most `limit`.
     async fn quarantined(

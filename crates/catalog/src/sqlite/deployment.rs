@@ -7,7 +7,7 @@ use types::{BootId, BucketName, Timestamp};
 
 use super::rows::{int, millis};
 use super::writer::Tx;
-use super::{Sqlite, instances, repair, replicas};
+use super::{Sqlite, instances, repair, replicas, taking};
 use crate::{BackendId, BackendSpec, BucketId, CatalogError, Deployment, Identity};
 
 #[async_trait]
@@ -39,6 +39,7 @@ fn begin_boot(tx: &mut Tx<'_>, boot: BootId, at: Timestamp) -> Result<(), Catalo
     if !mutation::is_on("boot.repairs-anew") {
         repair::wait_anew(tx, at)?;
     }
+    taking::wait_anew(tx, at)?;
     instances::join(tx, boot, at)
 }
 

@@ -31,6 +31,7 @@ mod schema;
 mod scrubbing;
 mod shipping;
 mod strays;
+mod taking;
 mod uploads;
 mod walk;
 mod writer;

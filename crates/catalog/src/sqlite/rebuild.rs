@@ -151,7 +151,8 @@ impl Rebuilding for Rebuild {
             stmt(&tx, sql)?.execute([])?;
         }
         stmt(&tx, KEEP_FILES)?.execute([])?;
-        stmt(&tx, "UPDATE replicas SET next_attempt = ?1 WHERE state = 3")?.execute(params![due])?;
+        // What is suspect is proved once more: it may have been found, and why it is doubted is lost.
+        stmt(&tx, "UPDATE replicas SET next_attempt = ?1 WHERE state IN (2, 3)")?.execute(params![due])?;
         stmt(&tx, "UPDATE counters SET sequence = sequence + ?1, doomed_seq = 1 WHERE id = 1")?
             .execute(params![SEQUENCE_JUMP])?;
         stmt(&tx, "DELETE FROM meta WHERE name LIKE 'rebuild%'")?.execute([])?;

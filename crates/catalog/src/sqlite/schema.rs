@@ -8,6 +8,7 @@ mod imports;
 mod limits;
 mod repair;
 mod shipping;
+mod strays;
 
 use rusqlite::{Connection, params};
 
@@ -18,7 +19,7 @@ pub(super) const MAJOR: i64 = 1;
 
 /// The steps; the number of a step is its place, from 1.
 pub(super) const STEPS: &[&str] =
-    &[STEP_1, limits::STEP, fleet::STEP, shipping::STEP, repair::STEP, imports::STEP];
+    &[STEP_1, limits::STEP, fleet::STEP, shipping::STEP, repair::STEP, imports::STEP, strays::STEP];
 
 /// Runs the steps behind `done`, each in a transaction of its own.
 pub(super) fn migrate(conn: &mut Connection, done: usize) -> rusqlite::Result<()> {

@@ -133,11 +133,11 @@ fn note_proved(
 
 /// A suspect replica that holds the right bytes is live again.
 fn acquit(tx: &mut Tx<'_>, change: ChangeId, replica: ReplicaId) -> Result<(), CatalogError> {
-    const GUARDED: &str = "UPDATE replicas AS r SET state = 1, last_error = NULL WHERE replica = ?1 AND state = 2 \
+    const GUARDED: &str = "UPDATE replicas AS r SET state = 1, last_error = NULL, next_attempt = 0 WHERE replica = ?1 AND state = 2 \
          AND NOT EXISTS (SELECT 1 FROM replicas AS o \
              WHERE o.blob = r.blob AND o.backend = r.backend AND o.state IN (0, 1)) \
          RETURNING blob, backend, path, charged, version";
-    const UNGUARDED: &str = "UPDATE replicas SET state = 1, last_error = NULL WHERE replica = ?1 AND state = 2 \
+    const UNGUARDED: &str = "UPDATE replicas SET state = 1, last_error = NULL, next_attempt = 0 WHERE replica = ?1 AND state = 2 \
          RETURNING blob, backend, path, charged, version";
     let item = tx
         .stmt(if mutation::is_on("acquit.one-per-backend") { UNGUARDED } else { GUARDED })?

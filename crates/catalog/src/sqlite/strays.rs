@@ -9,11 +9,11 @@ use super::replicas::{self, Charged};
 use super::rows::{self, int, millis, size};
 use super::writer::{Dooms, Sums, Tx};
 use super::writes::{find_present, recorded_commit, replace};
-use super::{Sqlite, journal, stmt};
-use crate::journal::{Entry, Item, ReplicaItem, live};
+use super::{Sqlite, journal, stmt, taking};
+use crate::journal::{Entry, Item, live};
 use crate::{
     BackendId, CatalogError, Committed, Content, KnownReplica, Object, ObjectState, Quarantined, Refusal,
-    RestoreQuarantined, Stray, Strays,
+    RestoreQuarantined, Stray, StrayTimes, Strays, TakenIn, ToProve,
 };
 
 #[async_trait]
@@ -26,14 +26,22 @@ impl Strays for Sqlite {
         self.scan(move |conn| replicas.iter().map(|replica| known(conn, *replica)).collect()).await
     }
 
-    async fn quarantine(
+    async fn take_in(
         &self,
         change: ChangeId,
         backend: BackendId,
         strays: Vec<Stray>,
-        until: Timestamp,
-    ) -> Result<u32, CatalogError> {
-        self.write(move |tx| quarantine(tx, change, backend, strays.clone(), until)).await
+        times: StrayTimes,
+    ) -> Result<TakenIn, CatalogError> {
+        self.write(move |tx| taking::take_in(tx, change, backend, strays.clone(), times)).await
+    }
+
+    async fn to_prove(&self, now: Timestamp, limit: u32) -> Result<ToProve, CatalogError> {
+        self.snapshot(move |conn| taking::to_prove(conn, now, limit)).await
+    }
+
+    async fn put_off_proofs(&self, proofs: Vec<(ReplicaId, Option<Timestamp>)>) -> Result<(), CatalogError> {
+        self.write(move |tx| taking::put_off(tx, &proofs)).await
     }
 
     async fn quarantined(
@@ -90,53 +98,6 @@ fn known(conn: &Connection, replica: ReplicaId) -> Result<Option<KnownReplica>, 
             Ok(KnownReplica { backend, path, state, size: size(row, 3)? })
         })
         .optional()?)
-}
-
-fn quarantine(
-    tx: &mut Tx<'_>,
-    change: ChangeId,
-    backend: BackendId,
-    strays: Vec<Stray>,
-    until: Timestamp,
-) -> Result<u32, CatalogError> {
-    if let Some(recorded) = journal::find(tx, change)? {
-        return Ok(count(&recorded.entry));
-    }
-    let mut entry = Entry::new();
-    for stray in strays {
-        let inserted = tx.execute(
-            "INSERT OR IGNORE INTO replicas (replica, blob, backend, path, charged, state, next_attempt) \
-             VALUES (?1, ?2, ?3, ?4, ?5, 4, ?6)",
-            params![
-                stray.replica.to_bytes(),
-                stray.blob.to_bytes(),
-                backend.0,
-                stray.path.as_str(),
-                int(stray.charge),
-                millis(until),
-            ],
-        )?;
-        if inserted == 0 {
-            continue;
-        }
-        tx.execute(
-            "INSERT OR IGNORE INTO blobs (blob, size, refs, wanted, replicas_live) VALUES (?1, ?2, 0, 0, 0)",
-            params![stray.blob.to_bytes(), int(stray.size)],
-        )?;
-        if !mutation::is_on("quarantine.charged") {
-            tx.add_sums(backend.0, Sums { charged: int(stray.charge), ..Sums::default() });
-        }
-        let Stray { replica, blob, path, charge: charged, .. } = stray;
-        entry.push(Item::Quarantined(ReplicaItem {
-            replica,
-            blob,
-            backend: backend.0,
-            path,
-            charged,
-            version: None,
-        }));
-    }
-    append(tx, change, &entry)
 }
 
 fn quarantined(

@@ -2,7 +2,7 @@
 
 use types::{BackendName, BlobId, ChangeId, Md5, ObjectKey, ReplicaId, ReplicaPath, Timestamp};
 
-use crate::{BackendId, BucketId, ObjectState, ReplicaState};
+use crate::{BackendId, BucketId, ObjectState, ReplicaState, Unproved};
 
 /// What the ledger says of a replica.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +30,37 @@ pub struct Stray {
     pub size: u64,
     /// Bytes to charge for them.
     pub charge: u64,
+    /// Whether it is so old that nothing of it can still be on its way. What is younger may be taken in as a replica,
+    /// and else is left alone.
+    pub settled: bool,
+}
+
+/// Until when strays wait for what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StrayTimes {
+    /// From when on one that was taken in as a replica may be proved: nothing that a catalog which is gone sent can
+    /// arrive any more.
+    pub proved_from: Timestamp,
+    /// When one in quarantine is deleted, unless somebody decides otherwise.
+    pub kept_until: Timestamp,
+}
+
+/// What became of strays.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TakenIn {
+    /// Suspect replicas of blobs that the ledger knows.
+    pub replicas: u32,
+    /// In quarantine.
+    pub quarantined: u32,
+}
+
+/// Replicas that were taken in and are not yet proved.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ToProve {
+    /// Those whose time has come.
+    pub due: Vec<Unproved>,
+    /// When that of the next one comes.
+    pub next: Option<Timestamp>,
 }
 
 /// A replica that waits for the operator.

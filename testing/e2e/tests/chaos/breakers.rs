@@ -247,10 +247,7 @@ async fn a_killed_backend_is_left_alone_and_comes_back() {
     }
     server.kill();
     house.is_left_alone(OPEN_FOR).await;
-    // Until it is whole again it is not to be reached: half started it says of deletes that they are done.
-    house.proxy.set(Fault::Cut);
     server.restart().await;
-    house.proxy.set(Fault::None);
     house.becomes_whole(vec![s3("s3-0", bucket)]).await;
 }
 

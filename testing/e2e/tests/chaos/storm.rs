@@ -194,11 +194,8 @@ impl Storm {
             }
             Blow::BackendKilled(backend) => {
                 self.servers[backend].kill();
-                // Until it is whole again it is not to be reached: half started it says of deletes that they are done.
-                self.networks[backend].set(Fault::Cut);
                 runtime::sleep(FAULTY_FOR).await;
                 self.servers[backend].restart().await;
-                self.networks[backend].set(Fault::None);
             }
             Blow::Frozen => {
                 self.orchestrator.process().signal("STOP");
