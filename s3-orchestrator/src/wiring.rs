@@ -15,7 +15,6 @@ pub(crate) use s3::trusted_proxies;
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use ::config::{Backend as BackendConfig, Config};
 use catalog::sqlite::{Options, Sqlite, WhenHeld};
@@ -110,7 +109,7 @@ pub(crate) async fn build(
     metrics.ledger.connect(Arc::clone(&catalog), quotas(config));
     let engine = Engine::new(Parts { catalog, places, boot, settings, clock: clock.clone(), ids });
     let pace = pace::of(config);
-    engine.delete_nothing_before_proof(pace.max(PROOF_LASTS_MIN));
+    engine.delete_nothing_before_proof(pace);
     engine.delete_nothing_unshipped();
     engine.prove_newest(None).await?;
     if let Some(reason) = engine.frozen() {
@@ -155,9 +154,6 @@ impl Background {
         self.catalog.close().await
     }
 }
-
-/// A proof that this is the newest catalog serves at least so long, however quick the journal is.
-const PROOF_LASTS_MIN: Duration = Duration::from_mins(1);
 
 async fn open_catalog(config: &Config, ids: &Ids) -> Result<Arc<Sqlite>, StartError> {
     let options = Options { when_held: WhenHeld::Wait, deployment: ids.deployment(), ..Options::default() };

@@ -48,7 +48,7 @@ fn s3fs() -> Client {
 }
 
 fn aws_sdk_js() -> Client {
-    Client::new("aws-sdk-js", system_tool("node"), "aws_sdk.mjs").with("S3O_NODE_MODULES", node_modules())
+    Client::new("aws-sdk-js", tool("node", "node"), "aws_sdk.mjs").with("S3O_NODE_MODULES", node_modules())
 }
 
 /// A module for each client, with a test for each way to run it.

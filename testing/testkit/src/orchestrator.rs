@@ -126,6 +126,36 @@ impl Orchestrator {
         second
     }
 
+    /// Starts another process beside it, with a copy of its catalog taken at this moment (this one stands still for
+    /// that), at another port and over the same backends, and does not wait for it. Over http only.
+    ///
+    /// # Panics
+    /// Where it does not listen, or another thread panicked here.
+    pub async fn start_with_copied_catalog(&mut self) -> Self {
+        assert!(self.authority.is_none(), "the second process has no certificate");
+        let folder = Process::new_folder();
+        let own = self.folder().to_owned();
+        self.process().signal("STOP");
+        for name in ["catalog.db", "catalog.db-wal"] {
+            std::fs::copy(own.join(name), folder.path().join(name)).expect("the catalog has both files");
+        }
+        self.process().signal("CONT");
+        let config = std::fs::read_to_string(own.join("config.yaml")).expect("it was started with it");
+        let catalog = |folder: &Path| folder.join("catalog.db").display().to_string();
+        assert!(config.contains(&catalog(&own)), "its catalog is elsewhere: {config}");
+        let config = config.replace(&catalog(&own), &catalog(folder.path()));
+        std::fs::write(folder.path().join("config.yaml"), config).expect("the folder is ours");
+        let mut second = Self {
+            endpoint: String::new(),
+            process: None,
+            authority: None,
+            environment: self.environment.clone(),
+            allowed: Mutex::new(self.allowed.lock().expect("nothing panics under it").clone()),
+        };
+        second.launch_in(folder).await;
+        second
+    }
+
     /// Waits until it is ready.
     ///
     /// # Panics

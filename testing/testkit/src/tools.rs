@@ -9,7 +9,11 @@ use std::path::PathBuf;
 /// Where it is not installed, with the command that installs it.
 #[must_use]
 pub fn tool(environment: &str, name: &str) -> PathBuf {
-    let group = if ["servers", "openbao"].contains(&environment) { "servers" } else { "clients" };
+    let group = match environment {
+        "servers" | "openbao" => "servers",
+        "node" => "npm",
+        _ => "clients",
+    };
     let program = cache_folder().join("venv").join(environment).join("bin").join(name);
     installed(program, group)
 }
@@ -34,8 +38,7 @@ pub fn system_tool(name: &str) -> PathBuf {
     let path = system_path();
     let found =
         std::env::split_paths(&path).map(|folder| folder.join(name)).find(|program| program.is_file());
-    let group = if name == "node" { "npm" } else { "debian" };
-    installed(found.unwrap_or_else(|| PathBuf::from("/usr/bin").join(name)), group)
+    installed(found.unwrap_or_else(|| PathBuf::from("/usr/bin").join(name)), "debian")
 }
 
 /// Where programs of the system are looked for: its own folders first, for a shim of another tool may come

@@ -5,9 +5,9 @@ use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use backend::{Backend, DirectoryBackend, DirectoryOptions};
+use backend::{Backend, ClientOptions, DirectoryBackend, DirectoryOptions, S3Backend, S3Options};
 use catalog::sqlite::{Options, Sqlite};
-use catalog::{Ledger, ReplicaState};
+use catalog::{Ledger, ReplicaRow, ReplicaState};
 use types::BackendName;
 
 /// Rows read at a time.
@@ -56,6 +56,29 @@ pub(crate) async fn check(catalog: &Path, backends: &[Box<dyn Backend>]) {
     }
 }
 
+/// Proves that every live row is there with its bytes, whatever else may lie there.
+pub(crate) async fn check_live(catalog: &Path, backends: &[Box<dyn Backend>]) {
+    let catalog = Sqlite::open(catalog, Options::default()).await.expect("the process has ended");
+    let totals = catalog.totals().await.unwrap();
+    for backend in backends {
+        let book = totals.backends.iter().find(|book| &book.name == backend.name()).expect("it was attached");
+        let lying = walk(&**backend).await;
+        let (mut live, mut after) = (0, None);
+        loop {
+            let page = catalog.replicas(after, PAGE).await.unwrap();
+            let Some(last) = page.last() else { break };
+            after = Some(last.replica);
+            let is_live = |row: &&ReplicaRow| row.backend == book.backend && row.state == ReplicaState::Live;
+            for row in page.iter().filter(is_live) {
+                let size = lying.get(row.path.as_str());
+                assert_eq!(size, Some(&row.charged), "{}: {row:?} is not there", backend.name());
+                live += 1;
+            }
+        }
+        println!("{}: {live} live replicas", backend.name());
+    }
+}
+
 async fn walk(backend: &dyn Backend) -> Lying {
     let (mut lying, mut cursor) = (Lying::new(), None);
     loop {
@@ -85,6 +108,15 @@ pub(crate) async fn directories_of(folder: &Path, numbers: Range<usize>) -> Vec<
         backends.push(directory(&name, &folder.join(&name)).await);
     }
     backends
+}
+
+/// Buckets at S3 servers, the backends `s3-0` and so on of a configuration.
+pub(crate) fn buckets(buckets: [ClientOptions; 2]) -> Vec<Box<dyn Backend>> {
+    let backend = |(index, bucket)| -> Box<dyn Backend> {
+        let name = BackendName::parse(&format!("s3-{index}")).unwrap();
+        Box::new(S3Backend::new(name, S3Options::new(bucket)).unwrap())
+    };
+    buckets.into_iter().enumerate().map(backend).collect()
 }
 
 /// One directory of this name.

@@ -6,6 +6,7 @@ mod bad_bodies;
 mod bad_requests;
 mod books;
 mod breakers;
+mod copied;
 mod crash;
 mod history;
 mod outage;

@@ -8,19 +8,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use backend::{Backend, S3Backend, S3Options};
 use futures::{StreamExt, stream};
 use runtime::{Chance, Task, instant_now};
 use testkit::wire::{Call, Keys, WireClient};
 use testkit::{ConfigBuilder, Fault, FaultProxy, MovedClock, Orchestrator, S3Server, Seaweed, SmallDisk};
-use types::BackendName;
 
 use crate::books;
 use crate::crash::{check_listing, read};
 use crate::history::History;
 use crate::support::{METRICS, page, reaper_is_idle_by_now, seed, value_of};
 use crate::value::Value;
-use crate::worker::{BUCKET, FIXED, OTHER, Worker, fixed};
+use crate::worker::{BUCKET, FIXED, OTHER, Worker, abort_uploads, fixed};
 
 const WORKERS: u64 = 8;
 /// Writes that are acknowledged after each blow, once it is over.
@@ -237,14 +235,7 @@ impl Storm {
     /// All faults are over: breakers close by requests, repair makes what is missing, the reaper ends.
     async fn calms_down(&self) {
         let wire = self.wire();
-        for bucket in [BUCKET, OTHER] {
-            let uploads = Call::get(&format!("/{bucket}")).flag("uploads");
-            let listing = wire.ask(&uploads).await.success("uploads");
-            for (key, id) in listing.elements("Key").iter().zip(listing.elements("UploadId")) {
-                let abort = Call::new("DELETE", &format!("/{bucket}/{key}")).query("uploadId", &id);
-                wire.ask(&abort).await.success("abort");
-            }
-        }
+        abort_uploads(&wire).await;
         let deadline = instant_now() + RECOVERED_WITHIN;
         loop {
             let metrics = page(&wire).await;
@@ -274,11 +265,7 @@ impl Storm {
     }
 
     async fn check_books(&self, buckets: [backend::ClientOptions; 2]) {
-        let mut backends: Vec<Box<dyn Backend>> = Vec::new();
-        for (index, bucket) in buckets.into_iter().enumerate() {
-            let name = BackendName::parse(&format!("s3-{index}")).unwrap();
-            backends.push(Box::new(S3Backend::new(name, S3Options::new(bucket)).unwrap()));
-        }
+        let mut backends = books::buckets(buckets);
         backends.push(books::directory("disk-2", &self.disk.path("data")).await);
         books::check(&self.catalog.path("catalog.db"), &backends).await;
         for network in &self.networks {

@@ -24,6 +24,18 @@ const SHARED_KEYS: u64 = 6;
 /// Objects that are written once, to be copied.
 pub(crate) const FIXED: u64 = 6;
 
+/// Aborts what workers began and did not end.
+pub(crate) async fn abort_uploads(wire: &WireClient) {
+    for bucket in [BUCKET, OTHER] {
+        let uploads = Call::get(&format!("/{bucket}")).flag("uploads");
+        let listing = wire.ask(&uploads).await.success("uploads");
+        for (key, id) in listing.elements("Key").iter().zip(listing.elements("UploadId")) {
+            let abort = Call::new("DELETE", &format!("/{bucket}/{key}")).query("uploadId", &id);
+            wire.ask(&abort).await.success("abort");
+        }
+    }
+}
+
 /// Why a worker stopped.
 #[derive(Debug)]
 pub(crate) enum Stop {

@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use sim::{Ask, Cuts, ExpiryPlan, Fault, PartPlan, Plan, UploadEnd, Verb, WorkersPlan};
+use sim::{
+    Ask, Command, Cuts, Event, ExpiryPlan, Fault, Order, PartPlan, Plan, UploadEnd, Verb, WorkersPlan,
+};
 
 use crate::running::{number, run};
 use crate::{guards, import_guards};
@@ -120,9 +122,77 @@ const SHARPENED: &[Sharpened] = &[
     ("part.open", with_lost_answers),
     ("part.source", with_parts_of_what_changes),
     ("reader.first", with_slow_reads_of_what_changes),
+    ("rebuild.one-per-backend", with_files_that_rot),
+    ("reconcile.looked-up", with_many_comparisons),
+    ("retire.recounted", with_many_moves),
+    ("scrub.compared", with_rot_that_stays),
     ("target.let-go", with_silent_and_slow_backends),
     ("window.last-byte", with_bad_bodies_on_silent_backends),
+    ("work.steady", with_rot_that_stays),
 ];
+
+/// What rots once clients are done is found by nobody but proofs, whatever clocks say.
+fn with_rot_that_stays(plan: &mut Plan) {
+    (plan.limits, plan.breakers, plan.instances, plan.catalogs) = (None, None, None, None);
+    plan.outages.clear();
+    (plan.workers.expiry, plan.workers.linger_ms) = (None, 30_000);
+    if let Some(upkeep) = &mut plan.workers.upkeep {
+        upkeep.scrub_ms = Some(3_000);
+    }
+    let event = |number: u64| Event {
+        at_ms: 2_000 + number * 2_500,
+        fault: if number % 3 == 1 { Fault::ClockJump } else { Fault::Rot },
+        seed: plan.seed * 31 + number,
+    };
+    plan.events = (0..12).map(event).collect();
+}
+
+/// What was shipped is repaired where it lay, and the catalog is lost before the first one is deleted.
+fn with_files_that_rot(plan: &mut Plan) {
+    if let Some(upkeep) = &mut plan.workers.upkeep {
+        upkeep.scrub_ms = Some(500);
+    }
+    if let Some(catalogs) = &mut plan.catalogs {
+        catalogs.pace_ms = 100;
+        let event = |number: u64| Event {
+            at_ms: 200 + number * 300,
+            fault: Fault::Rot,
+            seed: plan.seed * 31 + number,
+        };
+        plan.events = (0..20).map(event).collect();
+    }
+}
+
+/// Backends are compared with the ledger again and again while things change.
+fn with_many_comparisons(plan: &mut Plan) {
+    if plan.workers.upkeep.is_none() {
+        return;
+    }
+    let backends = plan.backends.len();
+    let order = |number: usize| Order {
+        at_ms: 300 + number as u64 * 211,
+        command: Command::Reconcile(number % backends),
+    };
+    plan.workers.orders.extend((0..24).map(order));
+}
+
+/// Replicas are moved and trimmed at once.
+fn with_many_moves(plan: &mut Plan) {
+    if plan.workers.upkeep.is_none() {
+        return;
+    }
+    let backends = plan.backends.len();
+    let order = |number: usize| Order {
+        at_ms: 500 + number as u64 * 307,
+        command: match number % 4 {
+            0 => Command::Rebalance { pack: true },
+            1 => Command::Drain(number / 4 % backends),
+            2 => Command::Rebalance { pack: false },
+            _ => Command::CancelDrain(number / 4 % backends),
+        },
+    };
+    plan.workers.orders.extend((0..24).map(order));
+}
 
 fn with_large_bodies(plan: &mut Plan) {
     plan.budget_bytes = plan.window_bytes;
