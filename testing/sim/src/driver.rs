@@ -89,6 +89,8 @@ impl SimBackend {
             self.provider.counts(self.traffic, LimitKind::Ingress, chunk.len() as u64);
             sent.bytes.extend_from_slice(&chunk);
             drop(chunk);
+            // It was told the length, and waits for no end behind the last byte.
+            sent.whole = sent.bytes.len() as u64 == body.length;
             runtime::simulation::point("backend.chunk").await;
             let reached = sent.bytes.len() as u64 > stops_at && (sent.bytes.len() as u64) < body.length;
             match fault {
@@ -114,6 +116,7 @@ impl SimBackend {
         if sent.bytes.len() as u64 != body.length {
             return Err(self.error("put", ErrorKind::BadBody, "another length than announced"));
         }
+        // An empty one has no chunk.
         sent.whole = true;
         Ok(sent)
     }
