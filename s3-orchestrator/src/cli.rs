@@ -118,7 +118,10 @@ fn rebuild_flags() -> Command {
         .arg(switch("execute", "Do it. Without this flag it only looks"))
         .arg(deployment.help("Whose catalog, where the backends belong to several deployments"))
         .arg(without.help("Leave this backend out. What lies only there is missing then; may be given again"))
-        .arg(switch("accept-gaps", "Go on where segments are missing: changes of that time are lost"))
+        .arg(switch(
+            "accept-gaps",
+            "Go on where segments are missing or damaged: changes of that time are lost",
+        ))
         .arg(switch("confirm-limits", "What is left of this period's limits may be spent"))
 }
 

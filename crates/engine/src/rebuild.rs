@@ -36,6 +36,7 @@ pub struct Plan {
     pub segments: Vec<ShippedName>,
     /// Where each file lies: places by their number, best first.
     places: BTreeMap<ShippedName, Vec<(usize, ShippedFile)>>,
+    accept_gaps: bool,
 }
 
 /// Why there is no plan. Each says what to do.
@@ -84,7 +85,7 @@ pub struct Choices {
     pub deployment: Option<DeploymentId>,
     /// Backends that are left out.
     pub without: BTreeSet<BackendName>,
-    /// Go on where segments are missing.
+    /// Go on where segments are missing or cannot be read.
     pub accept_gaps: bool,
 }
 
@@ -137,7 +138,8 @@ pub fn plan(found: &FoundCatalogs, choices: &Choices) -> Result<Plan, PlanError>
     if !choices.accept_gaps {
         check_gaps(&segments, from)?;
     }
-    Ok(Plan { deployment, epoch, snapshot, pages, segments, places })
+    let accept_gaps = choices.accept_gaps;
+    Ok(Plan { deployment, epoch, snapshot, pages, segments, places, accept_gaps })
 }
 
 /// The segments from a number on, in their order. Numbers go on from epoch to epoch: what a replaced catalog
@@ -211,7 +213,10 @@ pub enum RebuildError {
     #[error(transparent)]
     Catalog(#[from] catalog::CatalogError),
     /// A file cannot be read anywhere.
-    #[error("{key} cannot be read: {why}")]
+    #[error(
+        "{key} cannot be read: {why}. Begin the rebuild again, with all backends available; if what lies there of a \
+         segment is damaged for good, accept the loss of its changes with -accept-gaps"
+    )]
     Unreadable {
         /// Its key.
         key: String,
@@ -249,7 +254,15 @@ pub async fn rebuild(
     let done = files.iter().position(|name| Some(name.key()) == applied).map_or(0, |at| at + 1);
     let mut names = BTreeMap::new();
     for (number, name) in files.iter().enumerate() {
-        let (header, lines, read) = read(places, plan, name, snapshot).await?;
+        let (header, lines, read) = match read(places, plan, name, snapshot).await {
+            Err(error @ RebuildError::Unreadable { .. })
+                if plan.accept_gaps && name.piece == Piece::Segment =>
+            {
+                tracing::warn!("a segment is left out: {error}");
+                continue;
+            }
+            read => read?,
+        };
         for (id, backend) in &header.backends {
             names.insert(backend.clone(), BackendId(*id));
         }
@@ -308,8 +321,13 @@ struct ReadFile {
     blocks: Vec<u32>,
 }
 
+/// How often each copy of a file is tried before it is given up: a wrong bit may have been on the way.
+const ROUNDS: usize = 2;
+
 /// Reads a file from the first place where it is whole. All that lie under one name are read where their
-/// blobs differ, for each is a run of entries; lines that stand twice change nothing.
+/// blobs differ, for each is a run of entries (a process that ended between storing a segment and noting that has its
+/// run shipped again, with what came behind it); lines that stand twice change nothing. So one of them that
+/// nobody can read is missing, whatever the others hold.
 async fn read(
     places: &[Place],
     plan: &Plan,
@@ -322,17 +340,26 @@ async fn read(
     }
     let (mut header, mut lines, mut files, mut failed) = (None, Vec::new(), Vec::new(), Vec::new());
     for (blob, copies) in by_blob {
-        for (place, file) in copies {
+        let mut whole = None;
+        for (place, file) in copies.iter().copied().cycle().take(copies.len() * ROUNDS) {
             match read_one(&places[*place], plan, file).await {
-                Ok((found, _, _)) if is_of_another(name, &found, snapshot) => break,
-                Ok((found, bytes_lines, blocks)) => {
-                    header = Some(found);
-                    lines.extend(bytes_lines);
-                    files.push(ReadFile { name: *name, blob, blocks });
+                Ok(read) => {
+                    whole = Some(read);
                     break;
                 }
                 Err(why) => failed.push(format!("{}: {why}", places[*place].name())),
             }
+        }
+        match whole {
+            Some((found, ..)) if is_of_another(name, &found, snapshot) => {}
+            Some((found, of_file, blocks)) => {
+                header = Some(found);
+                lines.extend(of_file);
+                files.push(ReadFile { name: *name, blob, blocks });
+            }
+            // A page is whole by itself: what cannot be read may be one of a snapshot that was given up.
+            None if name.piece != Piece::Segment || plan.accept_gaps => {}
+            None => return Err(RebuildError::Unreadable { key: name.key(), why: failed.join("; ") }),
         }
     }
     match header {

@@ -9,14 +9,16 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use backend::{Backend, ErrorKind, Fault, FaultBackend, Faults, MemoryBackend, Meter, Operation};
+use backend::{
+    Backend, Body, ErrorKind, Fault, FaultBackend, Faults, MemoryBackend, Meter, Operation, PutOptions,
+};
 use bytes::Bytes;
 use catalog::ReplicaState;
 use catalog::sqlite::{MemoryFile, Options};
 use common::{Counted, House, Plan, bytes, until};
-use engine::{EngineError, Expected, Incoming, Settings, Stored};
+use engine::{Choices, EngineError, Expected, Incoming, Settings, Stored};
 use futures::{StreamExt, stream};
-use shipped::{over, ship};
+use shipped::{over, rebuilt, rebuilt_with, ship};
 use tokio::sync::oneshot;
 use types::ReplicaPath;
 
@@ -189,4 +191,39 @@ async fn where_nobody_can_say_nothing_is_deleted_and_nobody_is_asked_at_once_aga
     house.reap().await;
     assert!(!all_paths(&house).concat().iter().any(|path| path.as_str().contains("/k~")));
     house.audit().await;
+}
+
+#[tokio::test]
+async fn of_two_runs_under_one_number_neither_is_left_out_of_a_rebuild() {
+    let site = Site::new(Plan::default()).await;
+    let first = site.start(&site.file, HOUR).await;
+    first.put("a", b"1").await.unwrap();
+    let before = site.file.copy().unwrap();
+    ship(&first).await;
+    let of_the_first = all_paths(&first);
+    // It ended before it noted that it had shipped: the run is shipped again, and more.
+    let catalog = Arc::new(before.open_with(Options::default()).unwrap());
+    let again = over(catalog, &site.stores).await;
+    again.put("b", b"2").await.unwrap();
+    ship(&again).await;
+    let house = rebuilt(&again).await.unwrap();
+    assert_eq!(house.get("b").await.unwrap(), b"2");
+
+    let mut harmed = 0;
+    for (store, known) in again.stores.iter().zip(&of_the_first) {
+        let is_segment = |path: &&ReplicaPath| path.as_str().contains("journal/0000000001/");
+        for path in store.paths().iter().filter(is_segment).filter(|path| !known.contains(path)) {
+            store.delete(path).await.unwrap();
+            store.put(path, Body::from_bytes("no segment".into()), PutOptions::default()).await.unwrap();
+            harmed += 1;
+        }
+    }
+    assert!(harmed > 0);
+    let why = rebuilt(&again).await.err().expect("what came behind would be missing").to_string();
+    assert!(why.contains("journal/0000000001/0000000000000001 cannot be read"), "{why}");
+    assert!(why.contains("-accept-gaps"), "{why}");
+    let accepts = Choices { accept_gaps: true, ..Choices::default() };
+    let house = rebuilt_with(&again, &accepts).await.unwrap();
+    assert_eq!(house.get("a").await.unwrap(), b"1");
+    assert!(matches!(house.get("b").await, Err(EngineError::NoSuchKey)));
 }

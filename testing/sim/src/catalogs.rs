@@ -28,6 +28,8 @@ use crate::{Deed, Fault, Law, body};
 
 /// For how long a catalog that may be old is watched: it writes and deletes nothing.
 const WATCHED: Duration = Duration::from_secs(90);
+/// How often an operator begins a rebuild that meets what cannot be read at present.
+const REBUILDS_MAX: u32 = 20;
 /// The number of a process that nobody asks.
 const UNASKED: u64 = runtime::simulation::NO_PROCESS;
 
@@ -204,10 +206,18 @@ async fn rebuild(world: &Arc<World>, lost: &MemoryFile, providers: &[Arc<Provide
     let plan = engine::plan(&found, &Choices::default()).expect("all that was shipped is there");
     let identity = Identity { deployment: plan.deployment, epoch: plan.epoch };
     let rebuilt = MemoryFile::new(plan.deployment).expect("there is memory");
-    let making = Box::new(Rebuild::in_memory(&rebuilt, identity).expect("there is memory"));
-    let now = Timestamp::from_millis(EPOCH_MS).plus(Duration::from_millis(world.now_ms()));
-    let report = engine::rebuild(&places, &plan, making, now, |_, _, _| ()).await;
-    let report = report.expect("what was shipped can be read");
+    let mut tries = 0;
+    let report = loop {
+        tries += 1;
+        let making = Box::new(Rebuild::in_memory(&rebuilt, identity).expect("there is memory"));
+        let now = Timestamp::from_millis(EPOCH_MS).plus(Duration::from_millis(world.now_ms()));
+        match engine::rebuild(&places, &plan, making, now, |_, _, _| ()).await {
+            Ok(report) => break report,
+            // The operator begins it again.
+            Err(error) if tries < REBUILDS_MAX => world.event(format_args!("the rebuild stopped: {error}")),
+            Err(error) => panic!("what was shipped can be read: {error}"),
+        }
+    };
     world.event(format_args!("the catalog was rebuilt: {} objects, epoch {}", report.objects, plan.epoch));
     for line in report.wrong {
         world.violate(Law::Books, format!("rebuilt: {line}"));

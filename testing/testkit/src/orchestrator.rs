@@ -127,11 +127,12 @@ impl Orchestrator {
     }
 
     /// Starts another process beside it, with a copy of its catalog taken at this moment (this one stands still for
-    /// that), at another port and over the same backends, and does not wait for it. Over http only.
+    /// that), at another port and over the same backends; does something between the copy and the start, and does
+    /// not wait for the process. Over http only.
     ///
     /// # Panics
     /// Where it does not listen, or another thread panicked here.
-    pub async fn start_with_copied_catalog(&mut self) -> Self {
+    pub async fn start_with_copied_catalog(&mut self, between: impl AsyncFnOnce(&Self)) -> Self {
         assert!(self.authority.is_none(), "the second process has no certificate");
         let folder = Process::new_folder();
         let own = self.folder().to_owned();
@@ -140,6 +141,7 @@ impl Orchestrator {
             std::fs::copy(own.join(name), folder.path().join(name)).expect("the catalog has both files");
         }
         self.process().signal("CONT");
+        between(self).await;
         let config = std::fs::read_to_string(own.join("config.yaml")).expect("it was started with it");
         let catalog = |folder: &Path| folder.join("catalog.db").display().to_string();
         assert!(config.contains(&catalog(&own)), "its catalog is elsewhere: {config}");

@@ -35,8 +35,13 @@ pub async fn snapshot(house: &House) {
 
 /// The catalog is gone; a new one is made from the stores, and an engine over it.
 pub async fn rebuilt(house: &House) -> Result<House, RebuildError> {
+    rebuilt_with(house, &Choices::default()).await
+}
+
+/// The same, as an operator decided.
+pub async fn rebuilt_with(house: &House, choices: &Choices) -> Result<House, RebuildError> {
     let places = house.engine.places();
-    let plan = engine::plan(&engine::find(places).await, &Choices::default()).unwrap();
+    let plan = engine::plan(&engine::find(places).await, choices).unwrap();
     let folder = tempfile::Builder::new().tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let path = folder.path().join("catalog");
     let identity = Identity { deployment: plan.deployment, epoch: plan.epoch };

@@ -8,7 +8,7 @@ use std::time::Duration;
 use backend::ClientOptions;
 use futures::{StreamExt, stream};
 use runtime::{Chance, Task, instant_now};
-use testkit::wire::{Call, Wire};
+use testkit::wire::{Call, Wire, WireClient};
 use testkit::{ConfigBuilder, Orchestrator, S3Server, Seaweed};
 
 use crate::books;
@@ -24,7 +24,7 @@ const WRITES: u64 = 150;
 /// Copies that are tried, each of another moment.
 const COPIES: usize = 3;
 /// How long what was given up is waited for: longer than what is under way here takes.
-const LATE_ARRIVAL: Duration = Duration::from_secs(15);
+const LATE_ARRIVAL: Duration = Duration::from_secs(20);
 const READS_AT_ONCE: usize = 16;
 
 fn config(journal: &str) -> ConfigBuilder {
@@ -36,6 +36,25 @@ fn config(journal: &str) -> ConfigBuilder {
         .more("write_path:\n  multipart:\n    enforce_min_part_size: false")
         .more(&format!("journal: {{interval: {journal}}}"))
         .each_backend(&format!("late_arrival_bound: {}s", LATE_ARRIVAL.as_secs()))
+}
+
+/// Waits until some more writes are acknowledged.
+async fn writes(history: &History) {
+    let (target, deadline) = (history.acknowledged() + WRITES, instant_now() + PATIENCE);
+    while history.acknowledged() < target {
+        assert!(instant_now() < deadline, "clients do not get on");
+        runtime::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Waits until all that was written up to now is shipped.
+async fn ships(wire: &WireClient) {
+    let since = instant_now();
+    wait_until("it is shipped", async || {
+        let age = value_of(&page(wire).await, "s3o_journal_unshipped_age_seconds");
+        age.is_some_and(|age| age < since.elapsed().as_secs_f64())
+    })
+    .await;
 }
 
 /// The original, with clients that write through it.
@@ -73,15 +92,6 @@ impl Original {
         Self { orchestrator, buckets, history, end, workers, _servers: servers }
     }
 
-    /// Waits until some more writes are acknowledged.
-    async fn writes(&self) {
-        let (target, deadline) = (self.history.acknowledged() + WRITES, instant_now() + PATIENCE);
-        while self.history.acknowledged() < target {
-            assert!(instant_now() < deadline, "clients do not get on");
-            runtime::sleep(Duration::from_millis(20)).await;
-        }
-    }
-
     /// Clients end; all that they were told is there, and every blob has its factor.
     async fn verify(&mut self) {
         self.end.store(true, Ordering::Relaxed);
@@ -101,10 +111,16 @@ impl Original {
 async fn a_copied_catalog_beside_the_original_is_noticed() {
     let mut original = Original::start("50ms").await;
     for _ in 0..COPIES {
-        original.writes().await;
-        let copy = original.orchestrator.start_with_copied_catalog().await;
+        writes(&original.history).await;
+        let history = Arc::clone(&original.history);
+        // Whoever ships first is the one.
+        let ships_first = async |original: &Orchestrator| {
+            writes(&history).await;
+            ships(&original.wire()).await;
+        };
+        let copy = original.orchestrator.start_with_copied_catalog(ships_first).await;
         copy.allow_log("");
-        original.writes().await;
+        writes(&original.history).await;
         let beside = copy.wire();
         wait_until("the copy knows that it is one", async || {
             value_of(&page(&beside).await, "s3o_catalog_frozen") == Some(1.0)
@@ -149,7 +165,7 @@ async fn a_copied_catalog_finds_out_before_it_deletes() {
         value_of(&page(&wire).await, "s3o_journal_unshipped_age_seconds") == Some(0.0)
     })
     .await;
-    let mut copy = original.start_with_copied_catalog().await;
+    let mut copy = original.start_with_copied_catalog(async |_| ()).await;
     copy.allow_log("");
     copy.ready().await;
     connection.write(last).await.unwrap();

@@ -402,7 +402,7 @@ fn catch(switches: &'static [&'static str]) -> Option<(u64, String)> {
 
 /// A sharper schedule searches for what the guard in place lets through, too.
 #[test]
-fn sharper_schedules_hold_the_laws() {
+fn sharper_plans_break_no_law() {
     let seeds = number("SEEDS").map_or(60, |seeds| seeds / 100).max(1);
     let only = asked_for();
     let is_asked_for = |name: &str| only.is_none_or(|((switches, _), _)| switches.contains(&name));
