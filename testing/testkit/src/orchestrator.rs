@@ -110,20 +110,11 @@ impl Orchestrator {
     /// # Panics
     /// Where it does not listen, or another thread panicked here.
     pub async fn start_beside(&self) -> Self {
-        assert!(self.authority.is_none(), "the second process has no certificate");
         let folder = Process::new_folder();
         // Its paths are absolute.
         std::fs::copy(self.folder().join("config.yaml"), folder.path().join("config.yaml"))
             .expect("both folders are ours");
-        let mut second = Self {
-            endpoint: String::new(),
-            process: None,
-            authority: None,
-            environment: self.environment.clone(),
-            allowed: Mutex::new(self.allowed.lock().expect("nothing panics under it").clone()),
-        };
-        second.launch_in(folder).await;
-        second
+        self.launch_beside(folder).await
     }
 
     /// Starts another process beside it, with a copy of its catalog taken at this moment (this one stands still for
@@ -133,7 +124,6 @@ impl Orchestrator {
     /// # Panics
     /// Where it does not listen, or another thread panicked here.
     pub async fn start_with_copied_catalog(&mut self, between: impl AsyncFnOnce(&Self)) -> Self {
-        assert!(self.authority.is_none(), "the second process has no certificate");
         let folder = Process::new_folder();
         let own = self.folder().to_owned();
         self.process().signal("STOP");
@@ -147,15 +137,7 @@ impl Orchestrator {
         assert!(config.contains(&catalog(&own)), "its catalog is elsewhere: {config}");
         let config = config.replace(&catalog(&own), &catalog(folder.path()));
         std::fs::write(folder.path().join("config.yaml"), config).expect("the folder is ours");
-        let mut second = Self {
-            endpoint: String::new(),
-            process: None,
-            authority: None,
-            environment: self.environment.clone(),
-            allowed: Mutex::new(self.allowed.lock().expect("nothing panics under it").clone()),
-        };
-        second.launch_in(folder).await;
-        second
+        self.launch_beside(folder).await
     }
 
     /// Waits until it is ready.
@@ -241,6 +223,20 @@ impl Orchestrator {
 
     fn log(&self) -> Log {
         Log::at(self.folder().join("log"))
+    }
+
+    /// Another process, which may log what this one may.
+    async fn launch_beside(&self, folder: tempfile::TempDir) -> Self {
+        assert!(self.authority.is_none(), "the second process has no certificate");
+        let mut second = Self {
+            endpoint: String::new(),
+            process: None,
+            authority: None,
+            environment: self.environment.clone(),
+            allowed: Mutex::new(self.allowed.lock().expect("nothing panics under it").clone()),
+        };
+        second.launch_in(folder).await;
+        second
     }
 
     async fn run_in(&mut self, folder: tempfile::TempDir) {
