@@ -49,7 +49,8 @@ section! {
         /// Bytes that the provider charges for the smallest object; smaller ones count as this many.
         pub min_billable_bytes: ByteSize = or(ByteSize(0)),
         /// How long after its request was given up a write may still arrive there. Bytes of a write with an unknown
-        /// outcome stay charged for that long. The default is 15m for s3 and 0s for directory.
+        /// outcome stay charged for that long; of one that a crash cut short, for at least twice the pace of the
+        /// journal. The default is 15m for s3 and 0s for directory.
         pub late_arrival_bound: Duration = or(store.late_arrival_default()),
         /// Bytes per second at which a body must pass to or from it, over any stretch of server.backend_timeout in
         /// which it is waited for; a slower one is given up. Time in which a client is waited for does not count.
