@@ -65,12 +65,22 @@ pub(crate) fn without_gone(candidates: &[Candidate], order: Vec<usize>, least: u
 /// How large the blobs of an object may be so that `factor` backends (or all that take it) can hold each.
 /// `None` where no backend takes an object of that size at all.
 pub(crate) fn blob_bytes_max(candidates: &[Candidate], object: u64, factor: u32) -> Option<u64> {
-    let mut largest: Vec<u64> = candidates
-        .iter()
-        .filter(|candidate| candidate.object_bytes_max.is_none_or(|max| object <= max))
-        .map(|candidate| candidate.put_bytes_max)
-        .filter(|&max| max > 0)
-        .collect();
+    let taking =
+        candidates.iter().filter(|candidate| candidate.object_bytes_max.is_none_or(|max| object <= max));
+    held_by(factor, taking.map(|candidate| candidate.put_bytes_max))
+}
+
+/// How large an object that is one blob may be so that `factor` backends (or all that take any) can hold it.
+pub(crate) fn whole_bytes_max(candidates: &[Candidate], factor: u32) -> Option<u64> {
+    let most = |candidate: &Candidate| {
+        candidate.object_bytes_max.map_or(candidate.put_bytes_max, |max| max.min(candidate.put_bytes_max))
+    };
+    held_by(factor, candidates.iter().map(most))
+}
+
+/// What `factor` of those that take anything can hold, or all of them.
+fn held_by(factor: u32, most: impl Iterator<Item = u64>) -> Option<u64> {
+    let mut largest: Vec<u64> = most.filter(|&max| max > 0).collect();
     largest.sort_unstable_by(|a, b| b.cmp(a));
     let needed = usize::try_from(factor.max(1)).unwrap_or(usize::MAX).min(largest.len());
     needed.checked_sub(1).map(|index| largest[index])
@@ -162,5 +172,14 @@ mod tests {
         assert_eq!(blob_bytes_max(&candidates, 500, 3), Some(50));
         assert_eq!(blob_bytes_max(&candidates, 5, 3), Some(20));
         assert_eq!(blob_bytes_max(&candidates[2..], 500, 1), None);
+    }
+
+    #[test]
+    fn what_is_never_split_is_small_enough_for_as_many_backends_as_are_wanted() {
+        let candidates: Vec<_> =
+            parse("a=0/-^100 b=0/-<30^50 c=0/-<10^20 d=0/-^0").into_iter().map(|(_, c)| c).collect();
+        let most = [1, 2, 3, 4].map(|factor| whole_bytes_max(&candidates, factor));
+        assert_eq!(most, [Some(100), Some(30), Some(10), Some(10)]);
+        assert_eq!(whole_bytes_max(&candidates[3..], 1), None);
     }
 }

@@ -8,12 +8,15 @@ use format::shipped::{self, Header, Piece, ShippedName};
 use runtime::mutation;
 use types::{BackendName, ChangeId, ObjectKey, Timestamp};
 
-use crate::EngineError;
 use crate::engine::Engine;
+use crate::placement::whole_bytes_max;
+use crate::{Bucket, EngineError};
 
 /// About so many bytes go into one segment or one page of a snapshot, and at most so many entries.
 const FILE_BYTES: u64 = 1 << 20;
 const SEGMENT_ENTRIES: u32 = 10_000;
+/// By how much a header and a seal may grow once their numbers are known.
+const NUMBERS_BYTES: u64 = 64;
 
 /// What of the journal lies on the backends, as the catalog knows it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -112,12 +115,14 @@ impl Engine {
     pub async fn ship_segment(&self, number: u64) -> Result<Option<Segment>, EngineError> {
         let shared = &self.shared;
         shared.mark_dooms().await?;
-        let unshipped = shared.catalog.unshipped(SEGMENT_ENTRIES, FILE_BYTES).await?;
+        let mut header = self.header(number).await?;
+        let unshipped =
+            shared.catalog.unshipped(SEGMENT_ENTRIES, self.lines_bytes_max(&header).await?).await?;
         let (Some(first), Some(last)) = (unshipped.lines.first(), unshipped.lines.last()) else {
             return Ok(None);
         };
         let (first, last) = (first.seq, last.seq);
-        let header = Header { first, last, ..self.header(number).await? };
+        (header.first, header.last) = (first, last);
         let changes = unshipped.lines.iter().map(|line| line.change).collect::<Vec<_>>();
         let lines: Vec<String> = unshipped.lines.into_iter().map(|line| line.text).collect();
         if mutation::is_on("ship.stored-first") {
@@ -151,9 +156,9 @@ impl Engine {
     /// Where a backend or the catalog fails: then the same page is stored the next time.
     pub async fn snapshot_page(&self, snapshot: &mut Snapshot) -> Result<(), EngineError> {
         let Some(from) = snapshot.next.clone() else { return Ok(()) };
-        let page = self.shared.catalog.snapshot_page(from, FILE_BYTES).await?;
         let (first, id) = (snapshot.first, Some(snapshot.id));
         let header = Header { first, snapshot: id, ..self.header(snapshot.number).await? };
+        let page = self.shared.catalog.snapshot_page(from, self.lines_bytes_max(&header).await?).await?;
         let (bytes, _) = self.put_shipped(&header, Piece::Page(snapshot.pages), &page.lines).await?;
         snapshot.bytes += bytes;
         snapshot.pages += 1;
@@ -212,6 +217,15 @@ impl Engine {
             backends: backends.into_iter().map(|(id, name)| (id.0, name.as_str().to_owned())).collect(),
             ..Header::new(identity.deployment, identity.epoch, number)
         })
+    }
+
+    /// How many bytes of lines a file with this header may have: it is one blob, and should find as many backends
+    /// that take it as any file of ours. A single line that is longer has fewer, or has to wait for one.
+    async fn lines_bytes_max(&self, header: &Header) -> Result<u64, EngineError> {
+        let candidates = self.shared.candidates().await?;
+        let whole = whole_bytes_max(&candidates, self.shared.factor_of(&Bucket::internal()));
+        let around = shipped::seal(header, &[]).len() as u64 + NUMBERS_BYTES;
+        Ok(whole.map_or(FILE_BYTES, |most| most.saturating_sub(around).min(FILE_BYTES)))
     }
 
     async fn put_shipped(

@@ -2,12 +2,13 @@
 //!
 //! A body that fits the window is proved before anything is reserved for it: a bad one leaves no trace at
 //! all. A longer one streams while it comes in, its last byte held back until it is proved. A body above
-//! the largest put of the backends becomes several blobs, written in turn and committed together.
+//! the largest put of the backends becomes several blobs, written in turn and committed together; only what we
+//! keep for ourselves is always one.
 
 use std::sync::Arc;
 
 use backend::{MetadataEntry, Needs};
-use catalog::{BackendId, NewBlob, Piece, Refusal, Reserve, ReserveFor, Target};
+use catalog::{BackendId, BucketId, NewBlob, Piece, Refusal, Reserve, ReserveFor, Target};
 use format::BlockHasher;
 use runtime::Readiness;
 use types::{BackendName, BlobId, BucketName, Md5, ObjectKey};
@@ -54,8 +55,13 @@ impl Shared {
         let _budget = self.take_budget(length.min(self.settings.window_bytes)).await?;
         self.find_out_for_write(self.settings.ack_replicas).await;
         let candidates = self.candidates().await?;
-        let Some(blob_max) = placement::blob_bytes_max(&candidates, length, self.factor_of(write.bucket))
-        else {
+        let blob_max = if write.bucket.id == BucketId::INTERNAL {
+            // A rebuild reads it without a catalog that could say of what it consists.
+            placement::whole_bytes_max(&candidates, 1).filter(|max| length <= *max)
+        } else {
+            placement::blob_bytes_max(&candidates, length, self.factor_of(write.bucket))
+        };
+        let Some(blob_max) = blob_max else {
             return Err(EngineError::OutOfSpace { size: length });
         };
         let (blobs, pieces) = (Vec::new(), Vec::new());

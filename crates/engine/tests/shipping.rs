@@ -113,6 +113,46 @@ async fn a_lost_catalog_comes_back() {
     shows(&fourth, &told).await;
 }
 
+/// A rebuild finds files by their paths alone, so one that lay there in several blobs would be unreadable.
+#[tokio::test]
+async fn what_is_shipped_is_never_larger_than_a_put_of_its_backends() {
+    let house = House::build(Plan { put_bytes_max: Some(4_000), ..Plan::default() }).await;
+    let mut told = BTreeMap::new();
+    for number in 0..40 {
+        let (name, data) = (format!("object-{number}"), bytes(100 + number * 200, number as u64));
+        house.put(&name, &data).await.unwrap();
+        told.insert(name, data);
+    }
+    snapshot(&house).await;
+    house.put("later", b"later").await.unwrap();
+    told.insert("later".to_owned(), b"later".to_vec());
+    ship(&house).await;
+    let files = house.engine.list_internal("").await.unwrap();
+    let pieces = |wanted: fn(&Piece) -> bool| {
+        files.iter().filter(|file| wanted(&ShippedName::parse(file.key.as_str()).unwrap().piece)).count()
+    };
+    assert!(pieces(|piece| *piece == Piece::Segment) > 10);
+    assert!(pieces(|piece| matches!(piece, Piece::Page(_))) > 10);
+    for store in &house.stores {
+        let shipped = |path: &&ReplicaPath| {
+            path.as_str().starts_with(".s3-orchestrator/") && path.as_str().contains('~')
+        };
+        assert_eq!(store.paths().iter().filter(shipped).count(), files.len(), "a file is in pieces");
+    }
+    shows(&rebuilt(&house).await.unwrap(), &told).await;
+}
+
+/// A line that is longer than a put of any backend cannot be shipped; what would fit behind it waits.
+#[tokio::test]
+async fn what_no_backend_takes_whole_is_not_shipped_in_pieces() {
+    let house = House::build(Plan { put_bytes_max: Some(1_000), ..Plan::default() }).await;
+    house.put("many blobs", &bytes(30_000, 1)).await.unwrap();
+    let number = house.engine.shelf().await.unwrap().next;
+    let error = house.engine.ship_segment(number).await.unwrap_err();
+    assert!(matches!(error, EngineError::OutOfSpace { .. }), "{error}");
+    assert!(house.engine.list_internal("").await.unwrap().is_empty());
+}
+
 /// How many replicas of a key lie on the stores.
 fn lying(house: &House, name: &str) -> usize {
     let of_key = |path: &&ReplicaPath| path.as_str().contains(&format!("/{name}~"));

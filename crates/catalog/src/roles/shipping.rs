@@ -8,8 +8,8 @@ use crate::{CatalogError, InternalFile, Names, Rebuilt, SnapshotCursor, Snapshot
 /// The journal on its way to the backends. `docs/shipping.md` has the rules.
 #[async_trait]
 pub trait Shipping: Send + Sync + 'static {
-    /// Entries that no segment holds yet, oldest first: at most `rows_max`, and no more once they have
-    /// `bytes_max` bytes (so at least one, where there is one).
+    /// Entries that no segment holds yet, oldest first: at most `rows_max`, and as many as fit into `bytes_max`
+    /// bytes, but at least one, where there is one.
     async fn unshipped(&self, rows_max: u32, bytes_max: u64) -> Result<Unshipped, CatalogError>;
 
     /// These entries lie on the backends. One that is gone is no error.
@@ -21,8 +21,8 @@ pub trait Shipping: Send + Sync + 'static {
     /// The names behind the numbers of buckets and backends.
     async fn names(&self) -> Result<Names, CatalogError>;
 
-    /// A page of everything, about `bytes_max` bytes of it, in the form of the journal's entries; without
-    /// what the internal bucket holds. One page is one snapshot, several are not.
+    /// A page of everything, as much as fits into `bytes_max` bytes (at least one row), in the form of the
+    /// journal's entries; without what the internal bucket holds. One page is one snapshot, several are not.
     async fn snapshot_page(&self, from: SnapshotCursor, bytes_max: u64)
     -> Result<SnapshotPage, CatalogError>;
 

@@ -67,16 +67,22 @@ fn unshipped(conn: &Connection, rows_max: u32, bytes_max: u64) -> Result<Unshipp
     let mut found = statement.query([])?;
     let (mut lines, mut bytes) = (Vec::new(), 0);
     while let Some(row) = found.next()? {
-        if lines.len() >= usize::try_from(rows_max).unwrap_or(usize::MAX) || bytes >= bytes_max {
-            return Ok(Unshipped { lines, more: true });
-        }
         let (change, seq) = (ChangeId::from_bytes(row.get(0)?), size(row, 1)?);
         let entry = row.get_ref(2)?.as_str().map_err(rusqlite::Error::from)?;
         let text = format!(r#"{{"change":"{change}","seq":{seq},"entry":{entry}}}"#);
-        bytes += text.len() as u64;
+        bytes += line_bytes(&text);
+        let is_full = lines.len() >= usize::try_from(rows_max).unwrap_or(usize::MAX) || bytes > bytes_max;
+        if is_full && !lines.is_empty() {
+            return Ok(Unshipped { lines, more: true });
+        }
         lines.push(JournalLine { change, seq, text });
     }
     Ok(Unshipped { lines, more: false })
+}
+
+/// What a line has in a file, with its end.
+fn line_bytes(line: &str) -> u64 {
+    line.len() as u64 + 1
 }
 
 fn names(conn: &Connection) -> Result<Names, CatalogError> {
@@ -103,10 +109,11 @@ fn snapshot_page(
     from: SnapshotCursor,
     bytes_max: u64,
 ) -> Result<SnapshotPage, CatalogError> {
-    let mut page = Page { lines: Vec::new(), bytes: 0, bytes_max };
+    let mut page = Page { lines: Vec::new(), bytes: 0, bytes_max, after: Vec::new() };
     let mut cursor = Some(from);
     while let Some(SnapshotCursor { table, after }) = cursor {
-        let full_at = match table {
+        page.after.clone_from(&after);
+        let is_whole = match table {
             SnapshotTable::Blobs => page.blobs(conn, after)?,
             SnapshotTable::Replicas => page.replicas(conn, after)?,
             SnapshotTable::Manifests => page.manifests(conn, after)?,
@@ -114,12 +121,11 @@ fn snapshot_page(
             SnapshotTable::Uploads => page.uploads(conn, after)?,
             SnapshotTable::Parts => page.parts(conn, after)?,
         };
-        cursor = match full_at {
-            Some(after) => {
-                return Ok(SnapshotPage { lines: page.lines, next: Some(SnapshotCursor { table, after }) });
-            }
-            None => next_table(table).map(|table| SnapshotCursor { table, after: Vec::new() }),
-        };
+        if !is_whole {
+            let next = Some(SnapshotCursor { table, after: page.after });
+            return Ok(SnapshotPage { lines: page.lines, next });
+        }
+        cursor = next_table(table).map(|table| SnapshotCursor { table, after: Vec::new() });
     }
     Ok(SnapshotPage { lines: page.lines, next: None })
 }
@@ -147,28 +153,31 @@ struct Line<'a> {
     entry: &'a Entry<'a>,
 }
 
-/// A page that fills up. Each table's method gives the key of the last row that went in once the page is
-/// full, and nothing at the end of the table.
+/// A page that fills up. Each table's method says whether all that is left of it went in.
 struct Page {
     lines: Vec<String>,
     bytes: u64,
     bytes_max: u64,
+    /// The key of the last row that went in.
+    after: Vec<u8>,
 }
 
 impl Page {
-    fn push(&mut self, change: ChangeId, seq: u64, items: Vec<Item<'_>>) {
+    /// Takes a row in, or says that it does not fit any more. The first always does.
+    fn takes(&mut self, key: &[u8], change: ChangeId, seq: u64, items: Vec<Item<'_>>) -> bool {
         let mut entry = Entry::new();
         items.into_iter().for_each(|item| entry.push(item));
         let line = rows::to_json(&Line { change, seq, entry: &entry });
-        self.bytes += line.len() as u64;
+        self.bytes += line_bytes(&line);
+        if self.bytes > self.bytes_max && !self.lines.is_empty() {
+            return false;
+        }
         self.lines.push(line);
+        self.after = key.to_vec();
+        true
     }
 
-    fn is_full(&self) -> bool {
-        self.bytes >= self.bytes_max
-    }
-
-    fn blobs(&mut self, conn: &Connection, after: Vec<u8>) -> Result<Option<Vec<u8>>, CatalogError> {
+    fn blobs(&mut self, conn: &Connection, after: Vec<u8>) -> Result<bool, CatalogError> {
         let mut statement = stmt(
             conn,
             "SELECT b.blob, b.size, b.wanted, b.md5, k.crcs FROM blobs AS b LEFT JOIN blocks AS k \
@@ -181,15 +190,14 @@ impl Page {
             let blocks: Option<Vec<u8>> = row.get(4)?;
             let blob = BlobId::from_bytes(id);
             let item = Item::blob(blob, size(row, 1)?, row.get(2)?, md5, &blocks.unwrap_or_default());
-            self.push(no_change(), 0, vec![item]);
-            if self.is_full() {
-                return Ok(Some(id.to_vec()));
+            if !self.takes(&id, no_change(), 0, vec![item]) {
+                return Ok(false);
             }
         }
-        Ok(None)
+        Ok(true)
     }
 
-    fn replicas(&mut self, conn: &Connection, after: Vec<u8>) -> Result<Option<Vec<u8>>, CatalogError> {
+    fn replicas(&mut self, conn: &Connection, after: Vec<u8>) -> Result<bool, CatalogError> {
         let mut statement = stmt(
             conn,
             "SELECT r.replica, r.blob, r.backend, r.path, r.charged, r.version, r.state, i.bucket, i.size, i.stamp \
@@ -218,15 +226,14 @@ impl Page {
                 _ => vec![Item::Live(item)],
             };
             items.extend(imported);
-            self.push(no_change(), 0, items);
-            if self.is_full() {
-                return Ok(Some(id.to_vec()));
+            if !self.takes(&id, no_change(), 0, items) {
+                return Ok(false);
             }
         }
-        Ok(None)
+        Ok(true)
     }
 
-    fn manifests(&mut self, conn: &Connection, after: Vec<u8>) -> Result<Option<Vec<u8>>, CatalogError> {
+    fn manifests(&mut self, conn: &Connection, after: Vec<u8>) -> Result<bool, CatalogError> {
         let mut statement =
             stmt(conn, "SELECT manifest, size, refs FROM manifests WHERE manifest > ?1 ORDER BY manifest")?;
         let mut found = statement.query(params![after])?;
@@ -238,15 +245,14 @@ impl Page {
             if row.get::<_, i64>(2)? == 0 {
                 items.push(Item::Dissolving { manifest });
             }
-            self.push(no_change(), 0, items);
-            if self.is_full() {
-                return Ok(Some(id.to_vec()));
+            if !self.takes(&id, no_change(), 0, items) {
+                return Ok(false);
             }
         }
-        Ok(None)
+        Ok(true)
     }
 
-    fn objects(&mut self, conn: &Connection, after: &[u8]) -> Result<Option<Vec<u8>>, CatalogError> {
+    fn objects(&mut self, conn: &Connection, after: &[u8]) -> Result<bool, CatalogError> {
         const SQL: &str = concat!(
             "SELECT ",
             rows::object_columns!(),
@@ -263,15 +269,14 @@ impl Page {
             let (bucket, key) = (BucketId(row.get(13)?), row.get::<_, Key>(14)?.0);
             let place = [&bucket.0.to_be_bytes()[..], key.as_str().as_bytes()].concat();
             let Object { bucket, key, revision, change, state } = rows::object(row, bucket, key)?;
-            self.push(change, revision, vec![Item::object(bucket, key, revision, &state)]);
-            if self.is_full() {
-                return Ok(Some(place));
+            if !self.takes(&place, change, revision, vec![Item::object(bucket, key, revision, &state)]) {
+                return Ok(false);
             }
         }
-        Ok(None)
+        Ok(true)
     }
 
-    fn uploads(&mut self, conn: &Connection, after: Vec<u8>) -> Result<Option<Vec<u8>>, CatalogError> {
+    fn uploads(&mut self, conn: &Connection, after: Vec<u8>) -> Result<bool, CatalogError> {
         const SQL: &str = concat!(
             "SELECT ",
             upload_columns!(),
@@ -290,15 +295,14 @@ impl Page {
                     items.push(Item::UploadAnswer { upload: id, answer });
                 }
             }
-            self.push(no_change(), 0, items);
-            if self.is_full() {
-                return Ok(Some(id.to_bytes().to_vec()));
+            if !self.takes(&id.to_bytes(), no_change(), 0, items) {
+                return Ok(false);
             }
         }
-        Ok(None)
+        Ok(true)
     }
 
-    fn parts(&mut self, conn: &Connection, after: Vec<u8>) -> Result<Option<Vec<u8>>, CatalogError> {
+    fn parts(&mut self, conn: &Connection, after: Vec<u8>) -> Result<bool, CatalogError> {
         let (upload, number) = match after.split_first_chunk::<16>() {
             Some((upload, number)) => (upload.to_vec(), number.try_into().map_or(0, u32::from_be_bytes)),
             None => (Vec::new(), 0),
@@ -320,12 +324,11 @@ impl Page {
                 content: rows::content(row, 6)?,
             };
             let place = [&part.upload.to_bytes()[..], &part.number.to_be_bytes()].concat();
-            self.push(no_change(), 0, vec![Item::Part(part)]);
-            if self.is_full() {
-                return Ok(Some(place));
+            if !self.takes(&place, no_change(), 0, vec![Item::Part(part)]) {
+                return Ok(false);
             }
         }
-        Ok(None)
+        Ok(true)
     }
 }
 

@@ -73,6 +73,10 @@ impl Shipped {
                 let snapshot = self.snapshot.as_mut().unwrap();
                 if let Some(from) = snapshot.next.take() {
                     let page = w.catalog.snapshot_page(from, PAGE_BYTES).await.unwrap();
+                    let fits = |lines: &[String]| {
+                        lines.iter().map(|line| line.len() as u64 + 1).sum::<u64>() <= PAGE_BYTES
+                    };
+                    assert!(page.lines.len() <= 1 || fits(&page.lines), "{:?}", page.lines);
                     snapshot.pages.push(page.lines);
                     snapshot.next = page.next;
                 }
