@@ -121,6 +121,7 @@ impl Process {
         let mut supervisor = Supervisor::new(clock.clone(), chance, Shutdown::new());
         if let Some(catalogs) = &world.plan.catalogs {
             engine.delete_nothing_before_proof(PROOF_LASTS);
+            engine.delete_nothing_unshipped();
             // Where nobody answers now, the shipper asks again.
             let _ = engine.prove_newest(None).await;
             workers::start_shipper(&mut supervisor, &engine, Duration::from_millis(catalogs.pace_ms));

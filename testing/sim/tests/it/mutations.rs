@@ -149,11 +149,11 @@ fn with_rot_that_stays(plan: &mut Plan) {
 
 /// What was shipped is repaired where it lay, and the catalog is lost before the first one is deleted.
 fn with_files_that_rot(plan: &mut Plan) {
-    if let Some(upkeep) = &mut plan.workers.upkeep {
-        upkeep.scrub_ms = Some(500);
-    }
     if let Some(catalogs) = &mut plan.catalogs {
         catalogs.pace_ms = 100;
+        if let Some(upkeep) = &mut plan.workers.upkeep {
+            upkeep.scrub_ms = Some(500);
+        }
         let event = |number: u64| Event {
             at_ms: 200 + number * 300,
             fault: Fault::Rot,
@@ -168,6 +168,7 @@ fn with_many_comparisons(plan: &mut Plan) {
     if plan.workers.upkeep.is_none() {
         return;
     }
+    plan.catalogs = None;
     let backends = plan.backends.len();
     let order = |number: usize| Order {
         at_ms: 300 + number as u64 * 211,
@@ -181,6 +182,7 @@ fn with_many_moves(plan: &mut Plan) {
     if plan.workers.upkeep.is_none() {
         return;
     }
+    plan.catalogs = None;
     let backends = plan.backends.len();
     let order = |number: usize| Order {
         at_ms: 500 + number as u64 * 307,
