@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 use types::{BootId, BucketName, Traffic};
 
 use crate::driver::SimBackend;
-use crate::provider::Provider;
+use crate::provider::{Provider, STALL_MS};
 use crate::world::{World, locked};
 use crate::{Deed, Law, imports, instances, limits, outage};
 
@@ -299,7 +299,7 @@ fn settings(world: &World) -> Settings {
         ack_replicas: plan.ack_replicas,
         window_bytes: plan.window_bytes,
         memory_budget_bytes: plan.budget_bytes,
-        stall_timeout: Duration::from_secs(2),
+        stall_timeout: Duration::from_millis(STALL_MS),
         part_bytes_min: 1,
         ..Settings::default()
     }
