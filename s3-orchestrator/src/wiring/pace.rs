@@ -2,18 +2,19 @@
 
 use std::time::Duration;
 
-use ::config::{Backend, Config, Store, Strategy};
+use ::config::{Backend, Config, Period, Store, Strategy};
 
 /// A directory costs nothing, an S3 request a little.
 const DIRECTORY: Duration = Duration::from_secs(1);
 const S3: Duration = Duration::from_mins(1);
 /// One file costs a put, a listing that proves the catalog, and later its delete.
 const REQUESTS_PER_FILE: u64 = 3;
-/// One request in so many may be for the journal.
+/// One request in so many of a period may be for the journal.
 const SHARE: u64 = 20;
 /// What a crash left behind is kept no longer for a journal that is slower than this.
 const PACE_MAX: Duration = Duration::from_hours(12);
 const MONTH: Duration = Duration::from_hours(30 * 24);
+const DAY: Duration = Duration::from_hours(24);
 
 /// The pause between two files: the longest that one of the backends that take them needs.
 pub(super) fn of(config: &Config) -> Duration {
@@ -49,16 +50,20 @@ fn of_backend(backend: &Backend) -> Duration {
         Store::Directory(_) => DIRECTORY,
         Store::S3(_) => S3,
     };
-    least.max(of_limit(backend.api_request_limit))
+    let period = match backend.limits_period {
+        Period::Month => MONTH,
+        Period::Day => DAY,
+    };
+    least.max(of_limit(backend.api_request_limit, period))
 }
 
-/// The pause at which 5 % of a month's requests last for the month; none where there is no limit.
-fn of_limit(requests: u64) -> Duration {
+/// The pause at which 5 % of a period's requests last for the period; none where there is no limit.
+fn of_limit(requests: u64, period: Duration) -> Duration {
     let files = requests / SHARE / REQUESTS_PER_FILE;
     match u32::try_from(files) {
         _ if requests == 0 => Duration::ZERO,
-        Ok(0) => MONTH,
-        Ok(files) => MONTH / files,
+        Ok(0) => period,
+        Ok(files) => period / files,
         Err(_) => Duration::ZERO,
     }
 }
@@ -85,10 +90,11 @@ mod tests {
 
     #[test]
     fn a_free_tier_gives_a_segment_in_about_an_hour() {
-        assert_eq!(of_limit(50_000), MONTH / 833);
-        assert_eq!(of_limit(50_000).as_secs() / 60, 51);
-        assert_eq!(of_limit(0), Duration::ZERO, "no limit");
-        assert_eq!(of_limit(59), MONTH, "one file costs more than its share");
-        assert_eq!(of_limit(u64::MAX), Duration::ZERO);
+        assert_eq!(of_limit(50_000, MONTH), MONTH / 833);
+        assert_eq!(of_limit(50_000, MONTH).as_secs() / 60, 51);
+        assert_eq!(of_limit(0, MONTH), Duration::ZERO, "no limit");
+        assert_eq!(of_limit(1_000, DAY).as_secs() / 60, 90, "a day's requests are there again the next day");
+        assert_eq!(of_limit(59, MONTH), MONTH, "one file costs more than its share");
+        assert_eq!(of_limit(u64::MAX, MONTH), Duration::ZERO);
     }
 }
