@@ -37,8 +37,7 @@ pub(crate) async fn judge(site: &Site, providers: &[Arc<Provider>], bucket: cata
         let process = operator::process_of(site).await;
         let left = unfinished(world, &*process.catalog, providers, bucket).await;
         let is_late = |left: &Left| {
-            waited.elapsed()
-                > if left.by_age { RESTORED_WITHIN + errors } else { RESTORED_WITHIN }
+            waited.elapsed() > if left.by_age { RESTORED_WITHIN + errors } else { RESTORED_WITHIN }
         };
         if left.is_empty() || left.iter().any(is_late) {
             break left;
