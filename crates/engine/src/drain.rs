@@ -185,7 +185,9 @@ impl Shared {
     pub(crate) fn takers(&self, held: &Held, counting: &Counting) -> Vec<usize> {
         let takes = |index: &usize| {
             let place = &self.places[*index];
-            held.is_missing_on(place.id) && held.size <= place.backend.profile().put_bytes_max
+            held.is_missing_on(place.id)
+                && held.size <= place.backend.profile().put_bytes_max
+                && place.object_bytes_max.is_none_or(|max| held.size <= max)
         };
         counting.order.iter().copied().filter(takes).collect()
     }

@@ -238,7 +238,7 @@ impl Reading {
                 }
                 Err(error) => {
                     limits.note(&error);
-                    self.shared.read_failed(*place, replica, &error).await;
+                    self.shared.read_failed(*place, replica, &error, self.traffic).await;
                 }
             }
         }
@@ -267,7 +267,7 @@ impl Reading {
                 }
                 Some(Err(error)) => {
                     self.source = None;
-                    self.shared.read_failed(place, &replica, &error).await;
+                    self.shared.read_failed(place, &replica, &error, self.traffic).await;
                 }
                 None => {
                     self.source = None;
@@ -332,12 +332,17 @@ impl Shared {
         order
     }
 
-    async fn read_failed(&self, place: usize, replica: &ReplicaAt, error: &BackendError) {
+    async fn read_failed(&self, place: usize, replica: &ReplicaAt, error: &BackendError, traffic: Traffic) {
         match error.kind {
             ErrorKind::NotFound => self.suspect(place, replica, NOT_THERE).await,
             // No fault of the backend: nobody asked it.
             ErrorKind::LimitReached { .. } => {
                 tracing::debug!(%error, replica = %replica.replica, "a limit is reached, reading the next replica");
+            }
+            // Whoever reads for ourselves reads much, and tells what came of it.
+            _ if traffic == Traffic::Maintenance => {
+                self.health.failed(place);
+                tracing::debug!(%error, replica = %replica.replica, "a replica could not be read, trying the next");
             }
             _ => {
                 self.health.failed(place);
@@ -369,6 +374,7 @@ impl Shared {
         tracing::error!(backend.name = %name, replica = %replica.replica, path = %replica.path, "replica is suspect: it {why}");
         let change = self.ids.change();
         match self.catalog.mark_suspect(change, replica.replica, why).await {
+            Ok(()) if replica.state == ReplicaState::Live => self.note_lost(),
             Ok(()) => self.short.ring(),
             Err(error) => {
                 tracing::warn!(%error, replica = %replica.replica, "could not note that a replica is suspect");

@@ -46,6 +46,7 @@ mod revocable;
 mod scrub;
 mod seen;
 mod shipping;
+mod stand_in;
 mod standing;
 mod stats;
 mod targets;
@@ -72,6 +73,7 @@ pub use reconcile::{Found, Reconciling};
 pub use repair::{RepairOptions, Repaired};
 pub use scrub::Scrubbed;
 pub use shipping::{Segment, Shelf, Snapshot};
+pub use stand_in::{Footing, StoodIn};
 pub use stats::{FleetCounts, ImportDecision};
 pub use upkeep::UpkeepCounts;
 pub use words::{

@@ -10,10 +10,9 @@ use std::time::Duration;
 use catalog::{BackendId, MoveSource, Postponed, ReplicaAt, ReplicaState, Retire, Retired, ShortBlob};
 use futures::{StreamExt, stream};
 use runtime::mutation;
-use types::{BlobId, ReplicaId, Timestamp};
+use types::{BlobId, Timestamp};
 
 use crate::EngineError;
-use crate::drain::Counting;
 use crate::engine::{Engine, Shared};
 use crate::moving::Made;
 
@@ -22,8 +21,6 @@ const RETRY_MIN: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_secs(300);
 /// Blobs marked in one step when the factor has changed.
 const MARKED: u32 = 1000;
-/// Rows of the ledger looked at in one step of the walk over what a missing backend held.
-const ROWS: u32 = 1000;
 
 /// How a repair goes about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,7 +49,7 @@ impl Repaired {
         let count = |what: fn(&Outcome) -> bool| outcomes.iter().filter(|one| what(one)).count() as u64;
         Self {
             made: count(|one| matches!(one, Outcome::Made)),
-            failed: count(|one| matches!(one, Outcome::Failed(_))),
+            failed: count(|one| matches!(one, Outcome::Failed(..))),
             looked_at: outcomes.len() as u64,
             next: None,
         }
@@ -60,10 +57,10 @@ impl Repaired {
 }
 
 /// What became of one blob.
-enum Outcome {
+pub(crate) enum Outcome {
     Made,
     NotNeeded,
-    Failed(Postponed),
+    Failed(ShortBlob, String),
 }
 
 impl Engine {
@@ -84,33 +81,11 @@ impl Engine {
         if shortage.due.is_empty() {
             return Ok(Repaired { next, ..Repaired::default() });
         }
-        let outcomes = shared.repair_all(shortage.due, options, gone).await?;
+        let mut order = shared.counting_places().await?.order;
+        order.retain(|&index| !gone.contains(&shared.places[index].id));
+        let outcomes = shared.repair_all(shortage.due, options, &order, gone).await;
+        shared.put_off(&outcomes).await?;
         Ok(Repaired { next, ..Repaired::of(&outcomes) })
-    }
-
-    /// Makes the replicas that a backend which is gone held, where its blobs are short without them: a step of
-    /// a walk over the ledger. Gives where it goes on; `None` behind the last row.
-    ///
-    /// # Errors
-    /// Where the catalog does not answer.
-    pub async fn stand_in_step(
-        &self,
-        backend: BackendId,
-        gone: &[BackendId],
-        after: Option<ReplicaId>,
-        options: RepairOptions,
-    ) -> Result<(Repaired, Option<ReplicaId>), EngineError> {
-        let shared = &self.shared;
-        let page = shared.catalog.held(backend, after, ROWS).await?;
-        let short = page.held.iter().filter(|held| {
-            held.state == ReplicaState::Live
-                && held.live_elsewhere(|other| !gone.contains(&other)) < held.wanted
-        });
-        let due: Vec<_> = short.map(|held| ShortBlob { blob: held.blob, attempts: 0 }).collect();
-        let outcomes = shared.repair_all(due, options, gone).await?;
-        let repaired = Repaired::of(&outcomes);
-        shared.repairs.stood_in.fetch_add(repaired.made, Relaxed);
-        Ok((repaired, page.next))
     }
 
     /// Goes on with marking blobs after a change of the factor; says whether there is more to do.
@@ -179,41 +154,40 @@ fn retry_after(attempts: u32) -> Duration {
 }
 
 impl Shared {
-    async fn repair_all(
+    /// Makes a replica of each of these blobs, on the first of the places in `order` that takes it.
+    pub(crate) async fn repair_all(
         self: &Arc<Self>,
         due: Vec<ShortBlob>,
         options: RepairOptions,
+        order: &[usize],
         gone: &[BackendId],
-    ) -> Result<Vec<Outcome>, EngineError> {
-        if due.is_empty() {
-            return Ok(Vec::new());
-        }
-        let mut counting = self.counting_places().await?;
-        counting.order.retain(|&index| !gone.contains(&self.places[index].id));
-        let repairs = due.into_iter().map(|short| self.repair_one(short, &counting, gone));
+    ) -> Vec<Outcome> {
+        let repairs = due.into_iter().map(|short| self.repair_one(short, order, gone));
         let outcomes: Vec<Outcome> =
             stream::iter(repairs).buffer_unordered(options.at_once.max(1)).collect().await;
-        let failed: Vec<Postponed> = outcomes
-            .iter()
-            .filter_map(|one| match one {
-                Outcome::Failed(postponed) => Some(postponed.clone()),
-                _ => None,
-            })
-            .collect();
-        if !failed.is_empty() {
-            self.repairs.failed.fetch_add(failed.len() as u64, Relaxed);
-            self.repeat(|| self.catalog.postpone_repairs(failed.clone())).await?;
-        }
-        Ok(outcomes)
+        let failed = outcomes.iter().filter(|one| matches!(one, Outcome::Failed(..))).count();
+        self.repairs.failed.fetch_add(failed as u64, Relaxed);
+        outcomes
     }
 
-    async fn repair_one(
-        self: &Arc<Self>,
-        short: ShortBlob,
-        counting: &Counting,
-        gone: &[BackendId],
-    ) -> Outcome {
-        let error = match self.make_replica(short.blob, &counting.order).await {
+    /// Those that could not be repaired wait, longer each time.
+    async fn put_off(&self, outcomes: &[Outcome]) -> Result<(), EngineError> {
+        let put_off = |one: &Outcome| {
+            let Outcome::Failed(short, error) = one else { return None };
+            let pause = retry_after(short.attempts);
+            tracing::warn!(blob = %short.blob, attempts = short.attempts + 1, error, "a blob could not be repaired, trying again in {pause:?}");
+            let retry_at = self.now_lasting().plus(pause);
+            Some(Postponed { blob: short.blob, retry_at, error: error.clone() })
+        };
+        let postponed: Vec<Postponed> = outcomes.iter().filter_map(put_off).collect();
+        if !postponed.is_empty() {
+            self.repeat(|| self.catalog.postpone_repairs(postponed.clone())).await?;
+        }
+        Ok(())
+    }
+
+    async fn repair_one(self: &Arc<Self>, short: ShortBlob, order: &[usize], gone: &[BackendId]) -> Outcome {
+        let error = match self.make_replica(short.blob, order).await {
             Ok(Made::Live(backend)) => {
                 self.repairs.made.fetch_add(1, Relaxed);
                 let name = self.place(backend).map(|(_, place)| place.name());
@@ -231,9 +205,7 @@ impl Shared {
             Ok(Made::NoRoom) => "no backend without it has room for another replica".to_owned(),
             Err(error) => error.to_string(),
         };
-        let pause = retry_after(short.attempts);
-        tracing::warn!(blob = %short.blob, attempts = short.attempts + 1, error, "a blob could not be repaired, trying again in {pause:?}");
-        Outcome::Failed(Postponed { blob: short.blob, retry_at: self.now_lasting().plus(pause), error })
+        Outcome::Failed(short, error)
     }
 
     /// Dooms the suspect replicas of a blob, as far as enough others are live.

@@ -21,6 +21,8 @@ pub(crate) struct RepairStats {
     pub(crate) failed: AtomicU64,
     pub(crate) trimmed: AtomicU64,
     pub(crate) trims_failed: AtomicU64,
+    /// Live replicas that turned out to be lost or wrong.
+    pub(crate) lost: AtomicU64,
 }
 
 /// Replicas proved.

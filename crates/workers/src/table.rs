@@ -40,6 +40,8 @@ pub fn start(supervisor: &mut Supervisor, engine: &Engine) {
 
 /// How long what came to be short waits for more.
 const GATHER_SHORT: Duration = Duration::from_millis(500);
+/// How often it is looked which backends are gone, at least.
+const LOOK_WHO_IS_GONE_EVERY: Duration = Duration::from_secs(60);
 /// A walk over ten million replicas takes some seconds of one core.
 const LOOK_AT_PROOFS_EVERY: Duration = Duration::from_hours(6);
 /// The factor changes with a restart only, and the first step comes at once.
@@ -75,8 +77,10 @@ pub fn start_upkeep(supervisor: &mut Supervisor, engine: &Engine, upkeep: &Upkee
     engine.short().wakes(&repair);
 
     let (stands, with) = (engine.clone(), upkeep.clone());
-    let every = Schedule::every(upkeep.interval.min(Duration::from_secs(60)));
-    supervisor.add(every, move || StandIn::new(stands.clone(), with.repair, Arc::clone(&with.gone)));
+    let every = upkeep.interval.min(LOOK_WHO_IS_GONE_EVERY);
+    supervisor.add(Schedule::every(every), move || {
+        StandIn::new(stands.clone(), with.repair, Arc::clone(&with.gone), every)
+    });
 
     let (trims, with) = (engine.clone(), upkeep.clone());
     supervisor.add(Schedule::every(upkeep.interval), move || {
