@@ -55,6 +55,10 @@ struct Scene {
 
 impl Scene {
     async fn of(backends: usize) -> Self {
+        Self::with_quota(backends, None).await
+    }
+
+    async fn with_quota(backends: usize, quota: Option<u64>) -> Self {
         static TOLD: Once = Once::new();
         TOLD.call_once(|| tracing::subscriber::set_global_default(Lines).unwrap());
         let faults: Vec<_> = (0..backends).map(|_| Faults::none()).collect();
@@ -63,7 +67,8 @@ impl Scene {
             Arc::new(FaultBackend::new(store, Arc::clone(&given[index])))
         };
         let settings = Settings { factor: 2, ..Settings::default() };
-        let house = House::build(Plan { backends, settings, wrap: Box::new(wrap), ..Plan::default() }).await;
+        let wrap = Box::new(wrap);
+        let house = House::build(Plan { backends, settings, quota, wrap, ..Plan::default() }).await;
         let gone: Arc<Mutex<Vec<usize>>> = Arc::default();
         let ids: Vec<BackendId> = house.engine.places().iter().map(|place| place.id).collect();
         let tells = Arc::clone(&gone);
@@ -256,4 +261,20 @@ async fn what_is_short_in_the_books_is_left_to_repair_which_puts_it_off() {
     assert_eq!((repaired.looked_at, repaired.failed), (2, 2));
     let repaired = scene.house.engine.repair_step(options, &gone).await.unwrap();
     assert_eq!(repaired.looked_at, 0, "put off");
+}
+
+#[tokio::test]
+async fn where_all_others_are_full_nothing_is_tried_until_there_is_room() {
+    let mut scene = Scene::with_quota(3, Some(10_000)).await;
+    scene.store(keys("k", 2)).await;
+    scene.faults[1].always(Operation::Put, Fault::Refuse(ErrorKind::Unavailable));
+    scene.store(keys("on-the-third", 5)).await;
+    assert_eq!(scene.house.live().await, [5, 2, 5]);
+    scene.lose(&[0]);
+    assert_eq!(scene.look().await, (3, 2));
+    assert_eq!(scene.house.live().await, [5, 5, 5], "both are full");
+    assert_eq!((scene.watch(30).await, scene.house.engine.upkeep().failed), ((0, 0), 0), "nothing was tried");
+    assert!(scene.house.delete("on-the-third4").await);
+    scene.house.reap().await;
+    assert_eq!(scene.look().await, (1, 1), "there is room for one, at once");
 }
