@@ -68,5 +68,5 @@ pub trait Brake: Send + Sync + 'static {
     async fn brake(&self) -> Result<BrakeState, CatalogError>;
 
     /// An operator has looked: deletes go on, and the counting begins anew.
-    async fn release_brake(&self) -> Result<(), CatalogError>;
+    async fn release_brake(&self, change: ChangeId) -> Result<(), CatalogError>;
 }

@@ -1,5 +1,6 @@
 //! What every catalog promises. A database joins by one test that calls [`run_all`].
 
+mod decisions;
 mod expiry;
 mod faults;
 mod fleet;
@@ -41,6 +42,7 @@ const CASES: &[Case] = cases! {
     uploads: parts_become_an_object, a_part_sent_again_replaces_the_first, parts_of_several_blobs_and_of_none, an_upload_ends_once, an_aborted_upload_leaves_nothing, a_completion_keeps_its_precondition, a_bucket_has_so_many_open_uploads, a_range_becomes_a_part, a_range_is_of_the_source_that_its_caller_saw, parts_are_listed_page_by_page, uploads_are_listed_page_by_page, racing_completions_make_one_object, n57_a_completion_of_ten_thousand_parts_is_one_transaction, a_part_that_nobody_keeps_is_refused;
     reaping: what_a_reader_may_hold_is_not_given_out, a_delete_that_failed_is_tried_again, only_what_is_doomed_is_settled, a_manifest_dissolves_step_by_step, a_reader_goes_on_with_a_manifest_that_dissolves, suspicion_falls_on_live_replicas_only, records_are_forgotten_in_time;
     fleet: a_draining_backend_takes_nothing_new, n14_n16_the_last_replica_is_never_retired, n7_n138_of_racing_moves_one_wins, what_a_backend_holds_is_read_page_by_page, a_backend_is_forgotten_once_it_is_empty, what_a_lost_backend_owes_is_given_up, what_waits_to_be_deleted_is_shown;
+    decisions: a_drain_is_in_the_journal_once, a_brake_is_in_the_entry_of_the_doom_that_it_answers, how_long_a_stray_is_kept_is_in_the_journal;
     expiry: n134_objects_expire_by_prefix_age_and_tags, what_changed_since_it_was_seen_does_not_expire, uploads_that_nobody_goes_on_with_are_found;
     repair: it_is_known_how_long_ago_replicas_were_proved, n64_the_most_endangered_come_first_and_a_failing_one_starves_nobody, a_short_commit_is_in_the_queue, a_change_of_the_factor_is_marked_step_by_step, n130_a_round_of_proofs_comes_to_every_replica, a_suspect_replica_that_is_proved_is_live_again, the_brake_holds_deletes_when_workers_doom_too_much, the_brake_counts_clients_where_it_is_told_to_and_moves_never;
     moves: n6_a_backend_that_has_the_blob_gets_no_second_replica, a_move_of_what_was_deleted_meanwhile_leaves_nothing, a_move_keeps_to_quotas_drains_and_owners;

@@ -194,7 +194,7 @@ pub(super) async fn the_brake_holds_deletes_when_workers_doom_too_much(w: World)
     assert!(engaged.why.contains("6 of 20"), "{}", engaged.why);
     assert_eq!(given_out(&w).await, 0, "nothing at all");
     assert_eq!(w.catalog.next_doomed(&w.backends).await.unwrap(), None);
-    w.catalog.release_brake().await.unwrap();
+    w.catalog.release_brake(w.ids.change()).await.unwrap();
     assert_eq!(given_out(&w).await, 6);
     assert_eq!(w.catalog.brake().await.unwrap(), crate::BrakeState::default());
     w.reap_all().await;
@@ -211,5 +211,5 @@ pub(super) async fn the_brake_counts_clients_where_it_is_told_to_and_moves_never
     assert_eq!(w.catalog.brake().await.unwrap().doomed_in_hour, 0);
     w.delete(&["other"]).await;
     assert!(w.catalog.brake().await.unwrap().engaged_at.is_some());
-    w.catalog.release_brake().await.unwrap();
+    w.catalog.release_brake(w.ids.change()).await.unwrap();
 }
