@@ -13,6 +13,7 @@ mod body;
 mod catalogs;
 mod client;
 mod cuts;
+mod decisions;
 mod deed;
 mod driver;
 mod expiring;

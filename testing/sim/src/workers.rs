@@ -11,7 +11,7 @@ use workers::{Drain, Lifecycle, Observer, Quarantine, RunStatus, ScrubOptions, U
 use crate::catalogs::CatalogsPlan;
 use crate::instances::InstancesPlan;
 use crate::provider::Provider;
-use crate::{Ask, BackendPlan, Fault, Op, Plan, Verb, Window, expiring};
+use crate::{Ask, BackendPlan, Fault, Op, Plan, Verb, Window, decisions, expiring};
 
 /// What workers do in one run.
 #[derive(Debug, Clone, Default)]
@@ -22,6 +22,8 @@ pub struct WorkersPlan {
     pub orders: Vec<Order>,
     /// Objects that expire.
     pub expiry: Option<ExpiryPlan>,
+    /// Above how many dooms within an hour, those by clients included, the brake holds deletes, where it does.
+    pub clients_brake: Option<u64>,
     /// For how long things go wrong when no client asks for anything any more.
     pub linger_ms: u64,
 }
@@ -132,7 +134,7 @@ impl WorkersPlan {
             let until_ms = from_ms + 5_000 + draw.below(30_000);
             backends[away].windows.push(Window { fault, from_ms, until_ms });
         }
-        Self { upkeep, orders, expiry, linger_ms }
+        Self { upkeep, orders, expiry, clients_brake: None, linger_ms }
     }
 
     /// Several instances in one of six plans whose replicas are kept: what one of them leaves behind is found by
@@ -164,9 +166,8 @@ impl WorkersPlan {
             return None;
         }
         let catalogs = CatalogsPlan::draw(chance);
+        let count = backends.len();
         self.expiry = None;
-        // A drain and what is quarantined are not judged across a rebuild.
-        self.orders.clear();
         for backend in backends {
             backend.quota = None;
             // A catalog that comes back believes listings, and does not know of what they hide.
@@ -175,6 +176,7 @@ impl WorkersPlan {
         }
         self.linger_ms =
             catalogs.fates.iter().map(|fate| fate.at_ms).max().unwrap_or(0) + chance.below(20_000);
+        (self.orders, self.clients_brake) = decisions::draw(chance, count);
         Some(catalogs)
     }
 
@@ -218,6 +220,9 @@ impl WorkersPlan {
 
     /// From when on too much is doomed.
     pub(crate) fn brake(&self) -> Option<BrakeSettings> {
+        if let Some(floor) = self.clients_brake {
+            return Some(BrakeSettings { share_ppm: 1, floor, clients: true });
+        }
         let floor = self.expiry.as_ref()?.brake_floor?;
         Some(BrakeSettings { share_ppm: 1, floor, clients: false })
     }
