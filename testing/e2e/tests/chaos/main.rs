@@ -8,6 +8,7 @@ mod books;
 mod breakers;
 mod copied;
 mod crash;
+mod decided;
 mod history;
 mod outage;
 mod races;
