@@ -88,14 +88,17 @@ pub(crate) fn draw(seed: u64, plan: &mut Plan) {
     let calm = plan.is_calm();
     let mut workers = WorkersPlan::draw(&Chance::seeded(seed ^ 0xe4b), calm, &mut plan.backends);
     plan.instances = workers.draw_instances(&Chance::seeded(seed ^ 0x1257), &mut plan.backends);
+    if let Some(instances) = &mut plan.instances {
+        instances.draw_skews(&Chance::seeded(seed ^ 0xc10c));
+    }
     if plan.instances.is_none() {
         plan.catalogs = workers.draw_catalogs(&Chance::seeded(seed ^ 0xca7a), &mut plan.backends);
     }
     if plan.catalogs.is_some() {
         without_uploads(&mut plan.clients);
     }
-    if workers.expiry.is_some() || plan.instances.is_some() || plan.catalogs.is_some() {
-        // How old an object is can be said only where clocks are right, and instances agree on theirs.
+    if plan.instances.is_none() && (workers.expiry.is_some() || plan.catalogs.is_some()) {
+        // How old an object is can be said only where the clock is right: one process has no other.
         plan.crashes.iter_mut().for_each(|crash| crash.skew_ms = 0);
         plan.events.retain(|event| event.fault != Fault::ClockJump);
     }
@@ -146,7 +149,10 @@ impl WorkersPlan {
             return None;
         }
         let instances = InstancesPlan::draw(chance);
-        self.expiry = None;
+        if let Some(upkeep) = self.upkeep.as_mut().filter(|_| self.expiry.is_some()) {
+            // Each instance proves everything again and again, for as long as the brake is watched too.
+            upkeep.scrub_ms = upkeep.scrub_ms.map(|pause| pause.max(20_000));
+        }
         self.orders.retain(|order| !matches!(order.command, Command::Rebalance { .. }));
         // What comes from the dead is charged only when it is found.
         backends.iter_mut().for_each(|backend| backend.quota = None);
