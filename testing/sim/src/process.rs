@@ -20,7 +20,7 @@ use types::{BootId, BucketName, Traffic};
 use crate::driver::SimBackend;
 use crate::provider::Provider;
 use crate::world::{World, locked};
-use crate::{Deed, Law, imports, instances, limits, outage};
+use crate::{Deed, Law, Sign, imports, instances, limits, outage};
 
 /// For how long a proof that this is the newest catalog serves deletes, at most until the next segment.
 const PROOF_LASTS: Duration = Duration::from_secs(10);
@@ -230,6 +230,19 @@ impl Process {
         for (deed, times) in now {
             let before = tallied.insert(deed, times).unwrap_or(0);
             self.world.did(deed, times - before);
+            if deed == Deed::Repaired && times > before {
+                self.saw_repairs();
+            }
+        }
+    }
+
+    /// Notes that it repaired although something held it up.
+    fn saw_repairs(&self) {
+        if locked(&self.grants).is_some() {
+            self.world.saw(Sign::RepairedWithinLimits);
+        }
+        if self.world.plan.breakers.is_some() {
+            self.world.saw(Sign::RepairedBehindBreakers);
         }
     }
 

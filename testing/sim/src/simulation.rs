@@ -380,11 +380,16 @@ async fn restarts(ground: Arc<Ground>) {
     }
 }
 
-/// The last process finds no limits in its configuration: what is left to be done and read may cost what it does.
+/// The last process finds no limits in its configuration: what is left to be done and read may cost what it does. Where
+/// they leave room for all that workers have to do, they stay.
 async fn lift_limits(ground: &Ground, site: &Site) {
     let world = &ground.world;
-    let Some(process) = site.process().filter(|_| world.plan.limits.is_some()) else { return };
+    let Some(plan) = &world.plan.limits else { return };
+    let Some(process) = site.process() else { return };
     limits::judge_grants(world, &*process.catalog, &ground.providers).await;
+    if plan.generous && world.plan.workers.upkeep.is_some() {
+        return;
+    }
     world.end(1);
     runtime::sleep(Duration::from_secs(10)).await;
 }

@@ -79,14 +79,20 @@ pub struct ExpiryPlan {
     pub seed: u64,
 }
 
-/// Draws what workers do, how many instances there are, and what befalls the catalog, for a plan without limits, breakers
-/// and outages: each of those keeps workers from what they would do.
+/// Draws what workers do, how many instances there are, and what befalls the catalog. Limits, breakers and outages keep
+/// workers from what they would do, so they are together in some of these plans only.
 pub(crate) fn draw(seed: u64, plan: &mut Plan) {
-    if plan.limits.is_some() || plan.breakers.is_some() || !plan.outages.is_empty() {
+    let held_up = plan.limits.is_some() || plan.breakers.is_some() || !plan.outages.is_empty();
+    if held_up && Chance::seeded(seed ^ 0xb07d).below(3) > 0 {
         return;
     }
     let calm = plan.is_calm();
     let mut workers = WorkersPlan::draw(&Chance::seeded(seed ^ 0xe4b), calm, &mut plan.backends);
+    if held_up {
+        workers.make_do(plan.limits.is_some());
+        plan.workers = workers;
+        return;
+    }
     plan.instances = workers.draw_instances(&Chance::seeded(seed ^ 0x1257), &mut plan.backends);
     if let Some(instances) = &mut plan.instances {
         instances.draw_skews(&Chance::seeded(seed ^ 0xc10c));
@@ -136,6 +142,16 @@ impl WorkersPlan {
             backends[away].windows.push(Window { fault, from_ms, until_ms });
         }
         Self { upkeep, orders, expiry, linger_ms }
+    }
+
+    /// What they do where limits, breakers or outages hold them up.
+    fn make_do(&mut self, limited: bool) {
+        // Its age is told by a clock that may be wrong there.
+        self.expiry = None;
+        if let Some(upkeep) = self.upkeep.as_mut().filter(|_| limited) {
+            // Who proves everything every few seconds has nothing left for anything else.
+            upkeep.scrub_ms = upkeep.scrub_ms.map(|pause| pause.max(30_000));
+        }
     }
 
     /// Several instances in one of six plans whose replicas are kept: what one of them leaves behind is found by
