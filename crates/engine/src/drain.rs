@@ -185,7 +185,7 @@ impl Shared {
     pub(crate) fn takers(&self, held: &Held, counting: &Counting) -> Vec<usize> {
         let takes = |index: &usize| {
             let place = &self.places[*index];
-            !held.is_on(place.id) && held.size <= place.backend.profile().put_bytes_max
+            held.is_missing_on(place.id) && held.size <= place.backend.profile().put_bytes_max
         };
         counting.order.iter().copied().filter(takes).collect()
     }
@@ -195,7 +195,12 @@ impl Shared {
         let left = u32::try_from(counting.order.len()).unwrap_or(u32::MAX);
         let least = held.wanted.min(left).max(1);
         let order = self.takers(held, counting);
-        self.move_away(held, &order, least, &counting.except).await
+        let moved = self.move_away(held, &order, least, &counting.except).await?;
+        if matches!(moved, Moved::Away { copied_bytes } if copied_bytes > 0) {
+            // What was made may stand in for one that is suspect, too.
+            self.retire_suspects(held.blob, &counting.except).await?;
+        }
+        Ok(moved)
     }
 
     /// Something was doomed.

@@ -232,6 +232,14 @@ impl Shared {
         size <= place.backend.profile().put_bytes_max && most.iter().flatten().all(|most| size <= *most)
     }
 
+    /// Whether the quota of a backend has room for an object of this size now.
+    async fn has_room(&self, place: &Place, size: u64) -> Result<bool, EngineError> {
+        let Some(quota) = place.quota else { return Ok(true) };
+        let charged = self.catalog.charged().await?;
+        let used = charged.iter().find(|(id, ..)| *id == place.id).map_or(0, |(.., used)| *used);
+        Ok(used.saturating_add(place.backend.profile().charge(size)) <= quota)
+    }
+
     /// Imports some of what was listed. What a limit holds back stays in the queue.
     async fn import_some(
         &self,
@@ -361,6 +369,10 @@ impl Shared {
         let stat = place.maintenance.head(path).await?;
         let stamp =
             stamp_of(&stat).ok_or_else(|| Stopped::here("it has neither an entity tag nor a time"))?;
+        // The ledger decides; this only saves a read that would be for nothing.
+        if !self.has_room(place, stat.size).await.map_err(Stopped::All)? {
+            return Err(Stopped::All(EngineError::OutOfSpace { size: stat.size }));
+        }
         let (md5, blocks) = self.read_whole(place, path, stat.size, requests).await?;
         let said = stat.etag.as_deref().and_then(|etag| ETag::from_text(etag).md5());
         if said == Some(md5) {

@@ -4,9 +4,10 @@
 
 mod common;
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use backend::{Backend, Body, PutOptions};
+use backend::{Backend, Body, ErrorKind, Fault, FaultBackend, Faults, MemoryBackend, Operation, PutOptions};
 use bytes::Bytes;
 use catalog::{ReplicaState, Want};
 use common::{House, Plan, bytes, key};
@@ -152,7 +153,12 @@ async fn what_was_replaced_behind_our_back_is_neither_served_nor_deleted() {
 #[tokio::test]
 async fn an_import_stops_where_the_quota_does_and_leaves_out_what_is_too_large() {
     let settings = Settings { factor: 1, object_bytes_max: Some(50), ..Settings::default() };
-    let house = House::build(Plan { quota: Some(100), settings, ..Plan::default() }).await;
+    let faults = Faults::none();
+    let broken = Arc::clone(&faults);
+    let wrap = Box::new(move |_, store: Arc<MemoryBackend>| -> Arc<dyn Backend> {
+        Arc::new(FaultBackend::new(store, Arc::clone(&broken)))
+    });
+    let house = House::build(Plan { quota: Some(100), settings, wrap, ..Plan::default() }).await;
     for at in 0..5 {
         smuggle(&house, 0, &format!("in/{at}"), &[7; 40]).await;
     }
@@ -168,6 +174,11 @@ async fn an_import_stops_where_the_quota_does_and_leaves_out_what_is_too_large()
     house.reap().await;
     let done = run(&house, "in/", false).await;
     assert_eq!((done.counts.known, done.counts.imported), (1, 1));
+    // And what has no room is not read for nothing.
+    faults.always(Operation::Get, Fault::Refuse(ErrorKind::Unavailable));
+    let done = run(&house, "in/", false).await;
+    assert_eq!((done.counts.known, done.counts.imported, done.counts.failed), (2, 0, 0));
+    assert!(done.error.unwrap().contains("quota of backend store-0"));
 }
 
 #[tokio::test]

@@ -152,6 +152,30 @@ async fn a_flipped_bit_is_not_carried_along() {
     assert_eq!(house.get("k").await.unwrap(), bytes(200_000, 1));
 }
 
+/// Nobody proves anything here, so it would stay suspect for ever.
+#[tokio::test]
+async fn a_backend_empties_onto_one_whose_replica_is_suspect() {
+    let faults = Faults::none();
+    let lying = Arc::clone(&faults);
+    let wrap = Box::new(move |index, store: Arc<backend::MemoryBackend>| -> Arc<dyn Backend> {
+        if index == 0 { Arc::new(FaultBackend::new(store, Arc::clone(&lying))) } else { store }
+    });
+    let house = House::build(Plan { wrap, ..plan(4, 3) }).await;
+    house.put("k", &bytes(200_000, 1)).await.unwrap();
+    faults.script(Operation::Get, [Fault::FlipBit { at: 100_000 }]);
+    assert_eq!(house.get("k").await.unwrap(), bytes(200_000, 1));
+    assert_eq!(house.live().await, [0, 1, 1, 0]);
+    house.engine.start_drain(id(&house, 2)).await.unwrap();
+    // Two are missing on what is left, and a pass makes one of a blob.
+    assert_eq!(drain_pass(&house, 2, 100).await, (0, 1));
+    assert_eq!(drain_pass(&house, 2, 100).await, (1, 0));
+    assert_eq!(house.live().await, [1, 1, 0, 1]);
+    house.reap().await;
+    let rows = house.catalog.replicas(None, 100).await.unwrap();
+    assert!(rows.iter().all(|row| row.state == ReplicaState::Live), "{rows:?}");
+    house.audit().await;
+}
+
 #[tokio::test]
 async fn deletes_and_overwrites_go_on_while_a_backend_empties() {
     let house = Arc::new(House::build(plan(3, 2)).await);

@@ -225,7 +225,10 @@ async fn rebuild(world: &Arc<World>, lost: &MemoryFile, providers: &[Arc<Provide
     let catalog = open(&rebuilt);
     catalog.open_limits().await.expect("a catalog in memory");
     let objects = objects(&catalog).await;
-    compare(world, &open(lost), &objects, last_shipped(providers)).await;
+    let lost = open(lost);
+    if !was_overtaken(&lost, providers).await {
+        compare(world, &lost, &objects, last_shipped(providers)).await;
+    }
     begin_again(world, &objects);
     for provider in providers {
         provider.forgotten();
@@ -275,6 +278,16 @@ fn shipped_on(provider: &Provider) -> Vec<File> {
         Some(File { replica, epoch, bytes })
     });
     shipped.collect()
+}
+
+/// Whether a catalog was rebuilt from less than there is now, and shipped nothing of its own: then what arrived late of
+/// the epoch before it is the newest that there is, and stands for the time before that rebuild.
+async fn was_overtaken(lost: &Sqlite, providers: &[Arc<Provider>]) -> bool {
+    let epoch = lost.identity().await.expect("a catalog in memory").epoch;
+    let files: Vec<File> = providers.iter().flat_map(|provider| shipped_on(provider)).collect();
+    let replicas: Vec<ReplicaId> = files.iter().map(|file| file.replica).collect();
+    let known = lost.known_replicas(&replicas).await.expect("a catalog in memory");
+    files.iter().all(|file| file.epoch < epoch) && known.iter().any(Option::is_none)
 }
 
 /// The number of the last change that lies on a provider.

@@ -337,7 +337,7 @@ impl Client {
         if degraded {
             world.saw(Sign::DegradedRead);
         }
-        if degraded && !world.reads_may_be_degraded(answered_ms) {
+        if degraded && !world.reads_may_be_degraded(invoked_ms) {
             let what = format!("a read of key {key} was answered from memory, and the catalog answers");
             world.violate(Law::Degraded, what);
         }

@@ -79,6 +79,7 @@ impl SimBackend {
             whole: false,
             settled: false,
             process: runtime::simulation::process(),
+            began_ms: self.provider.begins_put(),
         };
         let stops_at = self.world().chance.below(body.length.max(1));
         while let Some(chunk) = body.stream.next().await {
@@ -239,6 +240,7 @@ struct Sent {
     whole: bool,
     settled: bool,
     process: u64,
+    began_ms: u64,
 }
 
 impl Sent {
@@ -257,6 +259,7 @@ impl Sent {
 
 impl Drop for Sent {
     fn drop(&mut self) {
+        self.provider.ends_put(self.began_ms);
         if self.settled || !self.whole {
             return;
         }

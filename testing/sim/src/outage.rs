@@ -143,12 +143,13 @@ impl World {
         !self.is_calm() && self.plan.outages.iter().any(lasts)
     }
 
-    /// Whether the catalog may count as gone to readers: one was not answered lately.
-    pub(crate) fn reads_may_be_degraded(&self, at_ms: u64) -> bool {
+    /// Whether the catalog may count as gone to who begins to read then: a read was not answered shortly before it,
+    /// or since.
+    pub(crate) fn reads_may_be_degraded(&self, invoked_ms: u64) -> bool {
         let failed = self.read_failed_ms.load(Ordering::Relaxed);
         let open = self.plan.breakers.as_ref();
         let open_ms = open.map_or(5_000, |plan| 2 * plan.catalog_open_for_ms + plan.probe_max_ms);
-        failed != u64::MAX && at_ms.saturating_sub(failed) <= open_ms
+        failed != u64::MAX && invoked_ms.saturating_sub(failed) <= open_ms
     }
 
     /// Whether no read was answered in this time.

@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 use types::{BootId, BucketName, Traffic};
 
 use crate::driver::SimBackend;
-use crate::provider::Provider;
+use crate::provider::{Provider, STALL_MS};
 use crate::world::{World, locked};
 use crate::{Deed, Law, Sign, imports, instances, limits, outage};
 
@@ -331,7 +331,7 @@ fn settings(world: &World) -> Settings {
         ack_replicas: plan.ack_replicas.min(world.factor.now()),
         window_bytes: plan.window_bytes,
         memory_budget_bytes: plan.budget_bytes,
-        stall_timeout: Duration::from_secs(2),
+        stall_timeout: Duration::from_millis(STALL_MS),
         part_bytes_min: 1,
         ..Settings::default()
     }

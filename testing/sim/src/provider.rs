@@ -14,6 +14,9 @@ use crate::limits::Tally;
 use crate::world::{World, locked};
 use crate::{BackendPlan, Fault, Law};
 
+/// How long a target of a write may keep silent while others do not, in milliseconds.
+pub(crate) const STALL_MS: u64 = 2_000;
+
 /// What a provider is, whoever speaks to it.
 pub(crate) struct Provider {
     pub(crate) world: Arc<World>,
@@ -27,6 +30,8 @@ pub(crate) struct Provider {
     pub(crate) tally: Mutex<Tally>,
     /// How often it did something wrong.
     faults: AtomicU64,
+    /// When the puts that are under way began.
+    under_way: Mutex<Vec<u64>>,
     unmounted: AtomicBool,
 }
 
@@ -65,13 +70,32 @@ impl Provider {
             index,
             tally: Mutex::default(),
             faults: AtomicU64::new(0),
+            under_way: Mutex::default(),
             unmounted: AtomicBool::new(false),
         }
     }
 
-    /// How often it did something wrong so far.
+    /// How often it did something wrong so far; what it leaves without an answer for long counts.
     pub(crate) fn faults(&self) -> u64 {
-        self.faults.load(Ordering::Relaxed)
+        let now = self.world.now_ms();
+        let silent = |since: &&u64| now >= **since + STALL_MS;
+        let silent = locked(&self.under_way).iter().filter(silent).count();
+        self.faults.load(Ordering::Relaxed) + silent as u64
+    }
+
+    /// A put begins; gives when.
+    pub(crate) fn begins_put(&self) -> u64 {
+        let now = self.world.now_ms();
+        locked(&self.under_way).push(now);
+        now
+    }
+
+    /// A put that began then is over.
+    pub(crate) fn ends_put(&self, began_ms: u64) {
+        let mut under_way = locked(&self.under_way);
+        if let Some(at) = under_way.iter().position(|since| *since == began_ms) {
+            under_way.swap_remove(at);
+        }
     }
 
     /// Whether it was seen without its marker.

@@ -23,7 +23,7 @@ use crate::operator::Asked;
 use crate::{Crash, Deed, Fault, Law, Plan, Sign, Violation};
 
 /// Await points in one run, above which something runs in circles.
-const POINTS_MAX: u64 = 1_000_000;
+const POINTS_MAX: u64 = 5_000_000;
 /// Violations that are kept; the rest is more of the same.
 const VIOLATIONS_MAX: usize = 20;
 

@@ -74,7 +74,15 @@ impl Held {
         u32::try_from(live.count()).unwrap_or(u32::MAX)
     }
 
-    /// Whether the backend may not take the blob: it has it, or had it and does not say so yet.
+    /// Whether the backend can take one that counts: it has none, nor is one on its way there. One that is suspect
+    /// is no hindrance, for what is made anew stands in for it.
+    #[must_use]
+    pub fn is_missing_on(&self, backend: BackendId) -> bool {
+        let counts = |state| matches!(state, ReplicaState::Live | ReplicaState::Writing);
+        !self.others.iter().any(|(other, state)| *other == backend && counts(*state))
+    }
+
+    /// Whether the backend has the blob, or had it and does not say so yet.
     #[must_use]
     pub fn is_on(&self, backend: BackendId) -> bool {
         self.others.iter().any(|(other, state)| *other == backend && *state != ReplicaState::Doomed)
