@@ -24,7 +24,7 @@ pub trait Repair: Send + Sync + 'static {
     async fn surplus_blobs(&self, after: Option<BlobId>, limit: u32) -> Result<Vec<BlobId>, CatalogError>;
 
     /// Goes on with marking all referenced blobs as wanting `factor` replicas, at most `limit` of them; begins anew
-    /// where the factor is another one than the last time, or an instance was declared dead since. Those of the
+    /// where the factor is another one than the last time, or another boot died since. Those of the
     /// internal bucket stay as they are. Says whether there is more to do.
     async fn remark_wanted(&self, factor: u32, limit: u32) -> Result<bool, CatalogError>;
 }

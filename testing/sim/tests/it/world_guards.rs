@@ -7,8 +7,8 @@ use crate::mutations::{Mutation, Sharpened};
 
 /// The guards.
 pub(crate) const GUARDS: &[Mutation] = &[
+    (&["bury.remarks"], "what the dead wrote last gets the factor of the living"),
     (&["claim.agree"], "instances do not tell the time to the second"),
-    (&["declare.remarks"], "what the dead wrote last gets the factor of the living"),
     (&["remark.files"], "a factor of clients is not that of the journal's files"),
     (&["time.at-once"], "an answer that took long tells no time"),
     (&["time.of-catalog"], "instances agree on the time, whatever their machines show"),
@@ -17,7 +17,7 @@ pub(crate) const GUARDS: &[Mutation] = &[
 /// What makes schedules come near them more often.
 pub(crate) const SHARPENED: &[Sharpened] = &[
     ("claim.agree", with_late_arrivals),
-    ("declare.remarks", with_a_factor_that_changes_amid_writes),
+    ("bury.remarks", with_a_factor_that_changes_amid_writes),
     ("remark.files", with_a_factor_that_falls),
     ("time.at-once", with_instances_that_stand_still_as_they_join),
 ];
