@@ -4,7 +4,7 @@
 # make fuzz    the parsers that read bytes from strangers, fuzzed for a while
 # make bench   the comparison with direct access to a backend, as a table
 # make sim     simulated schedules: SEEDS=N of them, or SEED=x alone, told line by line (SHRINK=1 makes it small)
-# make soak    the long variants of the tests
+# make soak    the long variants of the tests: SEEDS=N schedules, then ROUNDS=N times those with real processes and clients
 
 export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/s3-orchestrator/target
 # What the simulation reads.
@@ -50,6 +50,9 @@ sim: tools/have-rust
 soak: tools/have-rust
 	tools/test-env servers clients debian npm
 	S3O_SOAK=1 SEEDS=$(or $(SEEDS),200000) cargo test --locked --release --workspace
+	for round in $$(seq 2 $(or $(ROUNDS),1)); do \
+	  S3O_SOAK=1 cargo test --locked --release -p e2e || exit 1; \
+	done
 
 .PHONY: tools/have-rust
 tools/have-rust:

@@ -175,10 +175,14 @@ impl Stream for Judged {
                     permit.succeeded();
                 }
             }
-            // Whatever it is called: what began well and broke off is the backend's fault.
-            Poll::Ready(Some(Err(_))) => {
+            Poll::Ready(Some(Err(error))) => {
                 if let Some(permit) = self.permit.take() {
-                    permit.failed();
+                    match error.kind {
+                        // Our limit ended it, not the backend.
+                        ErrorKind::LimitReached { .. } => judge(permit, error.kind.verdict()),
+                        // Whatever it is called: what began well and broke off is the backend's fault.
+                        _ => permit.failed(),
+                    }
                 }
             }
             Poll::Ready(None) | Poll::Pending => {}
@@ -304,6 +308,21 @@ mod tests {
             get(&backend).await.unwrap_err();
             assert_eq!(backend.breaker.state(), BreakerState::Open, "the head alone is no success");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_download_that_our_limit_ends_does_not_count() {
+        let (backend, _) = guarded(1);
+        let ends = |kind| {
+            let error = BackendError::new(backend.name(), "get", kind, "in the midst");
+            let given = Box::pin(futures::stream::iter([Ok(Bytes::from_static(b"123")), Err(error)]));
+            Judged { given, left: 10, permit: Some(backend.admit(Operation::Get).unwrap()) }
+        };
+        let resets_at = types::Timestamp::from_millis(1);
+        assert_eq!(ends(ErrorKind::LimitReached { resets_at }).count().await, 2);
+        assert_eq!(backend.breaker.state(), BreakerState::Closed);
+        assert_eq!(ends(ErrorKind::Refused).count().await, 2);
+        assert_eq!(backend.breaker.state(), BreakerState::Open);
     }
 
     /// N79: bad ranges, bad bodies and clients that leave.

@@ -27,6 +27,7 @@ mod limits;
 mod list;
 mod liveness;
 mod locate;
+mod long_writes;
 mod moving;
 mod multipart;
 mod newest;

@@ -2,18 +2,19 @@
 
 use std::time::Duration;
 
-use ::config::{Backend, Config, Store, Strategy};
+use ::config::{Backend, Config, Period, Store, Strategy};
 
 /// A directory costs nothing, an S3 request a little.
 const DIRECTORY: Duration = Duration::from_secs(1);
 const S3: Duration = Duration::from_mins(1);
 /// One file costs a put, a listing that proves the catalog, and later its delete.
 const REQUESTS_PER_FILE: u64 = 3;
-/// One request in so many may be for the journal.
+/// One request in so many of a period may be for the journal.
 const SHARE: u64 = 20;
 /// What a crash left behind is kept no longer for a journal that is slower than this.
 const PACE_MAX: Duration = Duration::from_hours(12);
 const MONTH: Duration = Duration::from_hours(30 * 24);
+const DAY: Duration = Duration::from_hours(24);
 
 /// The pause between two files: the longest that one of the backends that take them needs.
 pub(super) fn of(config: &Config) -> Duration {
@@ -33,21 +34,36 @@ pub(super) fn late_arrival(bound: Duration, pace: Duration) -> Duration {
     bound.max(pace.min(PACE_MAX) * 2)
 }
 
+/// From which duration on a write is shipped before it is acknowledged. What is shorter is in the journal, at its pace, before
+/// any backend is rid of what an earlier process was writing.
+pub(super) fn long_write(config: &Config, pace: Duration) -> Duration {
+    let late = config.backends.iter().map(|backend| late_arrival(backend.late_arrival_bound, pace)).min();
+    shorter_by(late.unwrap_or_default(), pace)
+}
+
+fn shorter_by(late: Duration, pace: Duration) -> Duration {
+    late - pace.min(late / 2)
+}
+
 fn of_backend(backend: &Backend) -> Duration {
     let least = match backend.store {
         Store::Directory(_) => DIRECTORY,
         Store::S3(_) => S3,
     };
-    least.max(of_limit(backend.api_request_limit))
+    let period = match backend.limits_period {
+        Period::Month => MONTH,
+        Period::Day => DAY,
+    };
+    least.max(of_limit(backend.api_request_limit, period))
 }
 
-/// The pause at which 5 % of a month's requests last for the month; none where there is no limit.
-fn of_limit(requests: u64) -> Duration {
+/// The pause at which 5 % of a period's requests last for the period; none where there is no limit.
+fn of_limit(requests: u64, period: Duration) -> Duration {
     let files = requests / SHARE / REQUESTS_PER_FILE;
     match u32::try_from(files) {
         _ if requests == 0 => Duration::ZERO,
-        Ok(0) => MONTH,
-        Ok(files) => MONTH / files,
+        Ok(0) => period,
+        Ok(files) => period / files,
         Err(_) => Duration::ZERO,
     }
 }
@@ -65,11 +81,20 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_long_is_shipped_before_a_copy_deletes() {
+        let minutes = Duration::from_mins;
+        assert_eq!(shorter_by(late_arrival(minutes(15), DIRECTORY), DIRECTORY), minutes(15) - DIRECTORY);
+        assert_eq!(shorter_by(late_arrival(minutes(15), minutes(51)), minutes(51)), minutes(51));
+        assert_eq!(shorter_by(late_arrival(minutes(15), MONTH), MONTH), minutes(12 * 60));
+    }
+
+    #[test]
     fn a_free_tier_gives_a_segment_in_about_an_hour() {
-        assert_eq!(of_limit(50_000), MONTH / 833);
-        assert_eq!(of_limit(50_000).as_secs() / 60, 51);
-        assert_eq!(of_limit(0), Duration::ZERO, "no limit");
-        assert_eq!(of_limit(59), MONTH, "one file costs more than its share");
-        assert_eq!(of_limit(u64::MAX), Duration::ZERO);
+        assert_eq!(of_limit(50_000, MONTH), MONTH / 833);
+        assert_eq!(of_limit(50_000, MONTH).as_secs() / 60, 51);
+        assert_eq!(of_limit(0, MONTH), Duration::ZERO, "no limit");
+        assert_eq!(of_limit(1_000, DAY).as_secs() / 60, 90, "a day's requests are there again the next day");
+        assert_eq!(of_limit(59, MONTH), MONTH, "one file costs more than its share");
+        assert_eq!(of_limit(u64::MAX, MONTH), Duration::ZERO);
     }
 }

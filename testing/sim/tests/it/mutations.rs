@@ -12,7 +12,7 @@ use sim::{
     Ask, Command, Cuts, Event, ExpiryPlan, Fault, Order, PartPlan, Plan, UploadEnd, Verb, WorkersPlan,
 };
 
-use crate::running::{number, run};
+use crate::running::{number, run, say};
 use crate::{guards, import_guards, world_guards};
 
 /// Schedules that are tried for each mutation. Most are caught within ten.
@@ -364,7 +364,7 @@ fn each_mutation_is_caught() {
                 while let Some((switches, guard)) = chosen.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let caught = catch(switches);
                     if let Some((seed, how)) = &caught {
-                        println!("{:<28} {guard}: seed {seed}, {how}", switches.join(" + "));
+                        say(format_args!("{:<28} {guard}: seed {seed}, {how}", switches.join(" + ")));
                     }
                     lines.lock().unwrap().push((switches.join(" + "), *guard, caught));
                 }
@@ -377,7 +377,7 @@ fn each_mutation_is_caught() {
     let mut missed = Vec::new();
     for (name, guard, caught) in lines {
         if caught.is_none() {
-            println!("{name:<28} {guard}: NOT CAUGHT by {SEEDS_MAX} seeds");
+            say(format_args!("{name:<28} {guard}: NOT CAUGHT by {SEEDS_MAX} seeds"));
             missed.push(name);
         }
     }

@@ -6,6 +6,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use sim::{Cuts, Deed, Fault, Outcome, Plan, Sign, Simulation};
 
+/// Prints a line whatever the test harness makes of the output of tests that pass.
+pub(crate) fn say(line: std::fmt::Arguments<'_>) {
+    use std::io::Write;
+    // Nobody may be listening.
+    let _ = writeln!(std::io::stdout().lock(), "{line}");
+}
+
 /// A number that the environment gives.
 pub(crate) fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().filter(|text| !text.is_empty()).map(|text| text.parse().unwrap())

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use sim::{Cuts, Deed, Fault, Outcome, Plan, Sign, shrink};
 
 use crate::mutations;
-use crate::running::{number, run, run_all};
+use crate::running::{number, run, run_all, say};
 
 /// Schedules of every test run.
 const SEEDS: u64 = 2_000;
@@ -19,18 +19,18 @@ fn schedules_hold_the_laws() {
     let from = number("FROM").unwrap_or(1);
     let seeds = number("SEEDS").unwrap_or(SEEDS);
     let sum = run_all(from..from + seeds, 5);
-    println!(
+    say(format_args!(
         "{} schedules with {} calls; {} histories were too long to be judged",
         sum.runs, sum.calls, sum.unjudged
-    );
+    ));
     for fault in Fault::ALL {
-        println!("  {:>9} x {}", sum.counts.get(fault).copied().unwrap_or(0), fault.as_str());
+        say(format_args!("  {:>9} x {}", sum.counts.get(fault).copied().unwrap_or(0), fault.as_str()));
     }
     for deed in Deed::ALL {
-        println!("  {:>9} x {}", sum.deeds.get(deed).copied().unwrap_or(0), deed.as_str());
+        say(format_args!("  {:>9} x {}", sum.deeds.get(deed).copied().unwrap_or(0), deed.as_str()));
     }
     for sign in Sign::ALL {
-        println!("  {:>9} x {}", sum.signs.get(sign).copied().unwrap_or(0), sign.as_str());
+        say(format_args!("  {:>9} x {}", sum.signs.get(sign).copied().unwrap_or(0), sign.as_str()));
     }
     let mut report = String::new();
     for (seed, outcome) in &sum.failed {
