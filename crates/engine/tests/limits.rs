@@ -5,11 +5,12 @@
 mod common;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use backend::{ErrorKind, Fault, FaultBackend, Faults, Operation};
-use catalog::Want;
 use catalog::suite::LosesAnswers;
+use catalog::{Around, CatalogError, Decorated, Verb, Want};
 use common::{House, Plan, bytes};
 use engine::{EngineError, Settings};
 use futures::StreamExt;
@@ -213,6 +214,43 @@ async fn grants_whose_answers_are_lost_are_granted_once() {
         assert!(requests <= 100 && egress <= MIB && ingress <= MIB, "{counted:?}");
         assert!(requests >= 30, "the limit is of use: {counted:?}");
     }
+}
+
+/// Loses the answer of the first grant, and then does not answer for a moment.
+#[derive(Default)]
+struct LosesOneGrant(AtomicU32);
+
+impl Around for LosesOneGrant {
+    async fn around<T: Send>(
+        &self,
+        verb: Verb,
+        run: impl Future<Output = Result<T, CatalogError>> + Send,
+    ) -> Result<T, CatalogError> {
+        let number = if verb.name == "grant" { self.0.fetch_add(1, Ordering::SeqCst) } else { u32::MAX };
+        match number {
+            0 => {
+                run.await?;
+                Err(CatalogError::Unknown("lost".to_owned()))
+            }
+            1 => Err(CatalogError::Unavailable("away".to_owned())),
+            _ => run.await,
+        }
+    }
+}
+
+/// What comes next is told what the lost answer had granted, which may be less than it needs.
+#[tokio::test]
+async fn a_lost_grant_does_not_look_like_the_end_of_the_limit() {
+    let house = House::build(Plan {
+        backends: 1,
+        settings: Settings { factor: 1, ..Settings::default() },
+        limits: vec![[None, None, Some(100 * MIB)]],
+        wrap_catalog: Box::new(|catalog| Arc::new(Decorated::new(catalog, LosesOneGrant::default()))),
+        ..Plan::default()
+    })
+    .await;
+    put(&house, "a", 10).await.unwrap_err();
+    put(&house, "b", 8 * MIB).await.unwrap();
 }
 
 #[tokio::test]

@@ -301,6 +301,8 @@ impl Drive {
             Op::Reboot => {
                 self.w.boot = self.w.ids.boot();
                 self.model.begin_boot(self.w.boot, self.clock);
+                // The next round looks at all blobs again.
+                self.factor = None;
                 self.w.catalog.begin_boot(self.w.boot, self.clock).await.unwrap();
             }
             Op::Repeat => self.repeat().await,

@@ -58,6 +58,17 @@ struct Short {
     pot: u64,
 }
 
+/// What became of asking the catalog.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    /// It did not answer.
+    Unanswered,
+    /// It granted what it would.
+    Settled,
+    /// It told what it had granted before, which nobody here knew of: more may be had.
+    Told,
+}
+
 impl Keeper {
     pub(super) fn new(
         catalog: Arc<dyn Catalog>,
@@ -192,13 +203,21 @@ impl Keeper {
 
     /// Asks for what is short; says whether there was an answer.
     async fn ask_catalog(&mut self, short: &mut [Short], now: Timestamp) -> bool {
+        match self.ask_once(short, now).await {
+            Asked::Unanswered => false,
+            Asked::Settled => true,
+            Asked::Told => self.ask_once(short, now).await != Asked::Unanswered,
+        }
+    }
+
+    async fn ask_once(&mut self, short: &mut [Short], now: Timestamp) -> Asked {
         let mut asks: Vec<(usize, GrantAsk)> = Vec::new();
         for (index, short) in short.iter().enumerate() {
             let kept = &mut self.backends[short.at.0];
             let share = kept.limits.maintenance_share;
             let account = &mut kept.accounts[short.at.1];
             let Some(limit) = account.limit() else { continue };
-            let free = account.hand().free();
+            let free = account.hand().free().saturating_add(short.pot);
             let known_shut =
                 account.hand().room().is_some_and(|room| room.saturating_add(free) < short.least);
             if free >= short.sum || known_shut {
@@ -208,15 +227,20 @@ impl Keeper {
             asks.push((index, account.ask(short.sum - free, short.least.saturating_sub(free).max(1), terms)));
         }
         if asks.is_empty() {
-            return true;
+            return Asked::Settled;
         }
         let wanted: Vec<GrantAsk> = asks.iter().map(|(_, ask)| ask.clone()).collect();
-        let Some(answers) = self.repeat_grant(wanted).await else { return false };
-        for ((index, _), Granted { granted, room }) in asks.into_iter().zip(answers) {
-            let new = self.account(short[index].at).granted(granted, room);
-            short[index].pot += new;
+        let Some(answers) = self.repeat_grant(wanted).await else { return Asked::Unanswered };
+        let mut asked = Asked::Settled;
+        for ((index, ask), Granted { granted, room }) in asks.into_iter().zip(answers) {
+            let short = &mut short[index];
+            let account = self.account(short.at);
+            short.pot += account.granted(granted, room);
+            if account.hand().free().saturating_add(short.pot) < short.sum && room >= ask.least {
+                asked = Asked::Told;
+            }
         }
-        true
+        asked
     }
 
     async fn repeat_grant(&self, asks: Vec<GrantAsk>) -> Option<Vec<Granted>> {

@@ -13,7 +13,7 @@ use sim::{
 };
 
 use crate::running::{number, run, say};
-use crate::{guards, import_guards};
+use crate::{guards, import_guards, world_guards};
 
 /// Schedules that are tried for each mutation. Most are caught within ten.
 const SEEDS_MAX: u64 = 1_500;
@@ -284,6 +284,7 @@ fn with_bad_bodies_on_silent_backends(plan: &mut Plan) {
     // No upkeep, for a body that it repairs may be bad as well; then nothing either that only upkeep finds.
     plan.workers = WorkersPlan { linger_ms: plan.workers.linger_ms, ..WorkersPlan::default() };
     (plan.instances, plan.catalogs) = (None, None);
+    plan.factors.clear();
     plan.crashes.clear();
     // A backend that is left alone takes no bad body either.
     (plan.limits, plan.breakers) = (None, None);
@@ -334,12 +335,16 @@ const UNREACHED: &[(&str, &str)] = &[
 
 /// All guards.
 fn all() -> impl Iterator<Item = &'static Mutation> {
-    MUTATIONS.iter().chain(guards::GUARDS).chain(import_guards::GUARDS)
+    MUTATIONS.iter().chain(guards::GUARDS).chain(import_guards::GUARDS).chain(world_guards::GUARDS)
 }
 
 /// What makes a plan sharper for these switches.
 fn sharpen(switches: &[&str]) -> Sharpen {
-    let mut known = SHARPENED.iter().chain(guards::SHARPENED).chain(import_guards::SHARPENED);
+    let mut known = SHARPENED
+        .iter()
+        .chain(guards::SHARPENED)
+        .chain(import_guards::SHARPENED)
+        .chain(world_guards::SHARPENED);
     known.find(|(name, _)| switches.contains(name)).map_or(|_| (), |(_, sharpen)| *sharpen)
 }
 
@@ -416,7 +421,11 @@ fn sharper_plans_break_no_law() {
     let seeds = number("SEEDS").map_or(60, |seeds| seeds / 100).max(1);
     let only = asked_for();
     let is_asked_for = |name: &str| only.is_none_or(|((switches, _), _)| switches.contains(&name));
-    let known = SHARPENED.iter().chain(guards::SHARPENED).chain(import_guards::SHARPENED);
+    let known = SHARPENED
+        .iter()
+        .chain(guards::SHARPENED)
+        .chain(import_guards::SHARPENED)
+        .chain(world_guards::SHARPENED);
     let sharpened: Vec<_> = known.filter(|(name, _)| is_asked_for(name)).collect();
     let next = AtomicUsize::new(0);
     let broken = Mutex::new(Vec::new());
