@@ -8,7 +8,6 @@ mod books;
 mod breakers;
 mod copied;
 mod crash;
-mod decided;
 mod history;
 mod outage;
 mod races;
