@@ -116,6 +116,10 @@ fn rebuild_flags() -> Command {
     flags_of("rebuild")
         .arg(config_flag())
         .arg(switch("execute", "Do it. Without this flag it only looks"))
+        .arg(switch(
+            "read",
+            "Read what would be applied and say what was decided before. It costs what a rebuild costs",
+        ))
         .arg(deployment.help("Whose catalog, where the backends belong to several deployments"))
         .arg(without.help("Leave this backend out. What lies only there is missing then; may be given again"))
         .arg(switch(
@@ -137,6 +141,7 @@ fn rebuild_of(flags: &ArgMatches) -> Result<rebuild::Flags, String> {
     };
     Ok(rebuild::Flags {
         execute: flags.get_flag("execute"),
+        read: flags.get_flag("read"),
         confirm_limits: flags.get_flag("confirm-limits"),
         choices,
     })

@@ -15,3 +15,4 @@ pub mod wire;
 pub use api::{AdminApi, House, LogLevel};
 pub use client::{AdminClient, ClientError, Place};
 pub use guard::TOKEN_HEADER;
+pub use routes::rfc3339;

@@ -25,6 +25,9 @@ pub struct Status {
     pub over_replicated: u64,
     /// Open multipart uploads.
     pub uploads_open: u64,
+    /// Whether the brake holds all deletes until it is released.
+    #[serde(default)]
+    pub brake_engaged: bool,
     /// How long ago replicas were proved.
     pub integrity: Integrity,
     /// Each backend of the configuration, in its order.
@@ -389,7 +392,7 @@ pub struct QuarantineItem {
     pub charged_bytes: u64,
     /// When it was written.
     pub written_at: String,
-    /// When it is deleted, unless somebody decides otherwise.
+    /// When it is deleted, unless somebody decides otherwise; `never` where only an operator ends it.
     pub deleted_at: String,
     /// `bucket/key` that it was written for, where its path spells it.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -72,7 +72,7 @@ pub(crate) enum Item<'a> {
     /// A replica lay there before: as it was imported.
     Imported { replica: ReplicaId, backend: i64, path: ReplicaPath, bucket: i64, size: u64, stamp: String },
     /// Bytes of ours that no row named: they wait.
-    Quarantined(ReplicaItem),
+    Quarantined(QuarantinedItem),
     /// A replica holds wrong bytes, or none.
     Suspect { replica: ReplicaId },
     /// A replica is to be deleted.
@@ -95,6 +95,19 @@ pub(crate) enum Item<'a> {
     UploadAnswer { upload: UploadId, answer: String },
     /// A part of an open upload is as it says here.
     Part(PartItem),
+    /// A backend is to become empty, since then; or, without a time, it takes new replicas again.
+    Drain {
+        backend: i64,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        since: Option<Timestamp>,
+    },
+    /// The brake holds all deletes, since then; or, without a time, it was released.
+    Brake {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        since: Option<Timestamp>,
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        why: String,
+    },
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -114,6 +127,16 @@ pub(crate) struct ReplicaItem {
     pub(crate) charged: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) version: Option<String>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct QuarantinedItem {
+    #[serde(flatten)]
+    pub(crate) replica: ReplicaItem,
+    /// When its time is over. Without one only the operator ends it; so do entries that were written before this
+    /// was said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) until: Option<Timestamp>,
 }
 
 /// A run of a manifest's bytes.

@@ -46,7 +46,8 @@ pub use words::repair::{
     BrakeSettings, BrakeState, Postponed, ProofAges, ScrubPage, ShortBlob, Shortage, Unproved,
 };
 pub use words::shipping::{
-    InternalFile, JournalLine, Names, Rebuilt, SnapshotCursor, SnapshotPage, SnapshotTable, Unshipped,
+    Decided, InternalFile, JournalLine, Names, Rebuilt, SnapshotCursor, SnapshotPage, SnapshotTable,
+    Unshipped,
 };
 pub use words::strays::{KnownReplica, Quarantined, RestoreQuarantined, Stray, StrayTimes, TakenIn, ToProve};
 pub use words::upload::{

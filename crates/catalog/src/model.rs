@@ -3,6 +3,7 @@
 //! It counts nothing: what is referenced, live or charged is found by looking at everything after each
 //! change. So it can be wrong in other ways than what it is compared with. A refused verb leaves it as it was.
 
+mod brake;
 mod drive;
 mod expiry;
 mod fleet;
@@ -46,6 +47,7 @@ pub(crate) struct Model {
     replicas: BTreeMap<ReplicaId, Replica>,
     uploads: BTreeMap<UploadId, (Upload, Phase)>,
     fleet: fleet::Drains,
+    braking: brake::Braking,
     waits: repair::Waits,
 }
 
@@ -444,12 +446,17 @@ impl Model {
 
     /// What may be deleted at `now`, with how often it was tried.
     pub(crate) fn doomed(&self, now: Timestamp) -> BTreeMap<ReplicaId, u32> {
+        if self.braking.engaged {
+            return BTreeMap::new();
+        }
         let doomed = self.replicas.values().filter(|r| r.row.state == ReplicaState::Doomed && r.due <= now);
         doomed.map(|r| (r.row.replica, r.attempts)).collect()
     }
 
     pub(crate) fn next_doomed(&self) -> Option<Timestamp> {
-        self.replicas.values().filter(|r| r.row.state == ReplicaState::Doomed).map(|r| r.due).min()
+        let held = self.braking.engaged;
+        let doomed = |r: &&Replica| r.row.state == ReplicaState::Doomed && !held;
+        self.replicas.values().filter(doomed).map(|r| r.due).min()
     }
 
     pub(crate) fn settle(&mut self, settled: &[Settled]) {

@@ -33,8 +33,8 @@ impl Engine {
     /// # Errors
     /// Where the catalog does not answer.
     pub async fn start_drain(&self, backend: BackendId) -> Result<(), EngineError> {
-        let (shared, at) = (&self.shared, self.shared.clock.now());
-        shared.repeat(|| shared.catalog.start_drain(backend, at)).await?;
+        let (shared, at, change) = (&self.shared, self.shared.clock.now(), self.shared.ids.change());
+        shared.repeat(|| shared.catalog.start_drain(change, backend, at)).await?;
         Ok(())
     }
 
@@ -43,8 +43,8 @@ impl Engine {
     /// # Errors
     /// Where the catalog does not answer.
     pub async fn cancel_drain(&self, backend: BackendId) -> Result<bool, EngineError> {
-        let shared = &self.shared;
-        let drained = shared.catalog.cancel_drain(backend).await?;
+        let (shared, change) = (&self.shared, self.shared.ids.change());
+        let drained = shared.repeat(|| shared.catalog.cancel_drain(change, backend)).await?;
         shared.troubles.note(backend, None);
         Ok(drained)
     }

@@ -120,6 +120,8 @@ pub(crate) struct Shared {
     pub(crate) reap: Bell,
     /// A blob has fewer live replicas than it should.
     pub(crate) short: Bell,
+    /// An instance died, and may have written with another factor.
+    pub(crate) unmarked: Bell,
     budget: Arc<Semaphore>,
     budget_units: u64,
 }
@@ -152,6 +154,7 @@ impl Engine {
                 proofs: crate::upkeep::ProofStats::default(),
                 reap: Bell::default(),
                 short: Bell::default(),
+                unmarked: Bell::default(),
                 budget: Arc::new(Semaphore::new(units)),
                 budget_units: u64::try_from(units).unwrap_or(u64::MAX),
                 catalog,
@@ -199,6 +202,12 @@ impl Engine {
     #[must_use]
     pub fn short(&self) -> &Bell {
         &self.shared.short
+    }
+
+    /// Rings when blobs may be marked with another factor than that of the configuration.
+    #[must_use]
+    pub fn unmarked(&self) -> &Bell {
+        &self.shared.unmarked
     }
 
     /// The settings in force.

@@ -96,6 +96,11 @@ impl Shared {
         }
         REPLICAS.min(u32::try_from(self.places.len()).unwrap_or(u32::MAX)).max(1)
     }
+
+    /// How many of them a write waits for: as many as the settings say, and never more than it should have.
+    pub(crate) fn ack_replicas_of(&self, bucket: &Bucket) -> u32 {
+        self.settings.ack_replicas.min(self.factor_of(bucket))
+    }
 }
 
 /// On which share of the limits writes of this bucket draw: the journal is our own work.

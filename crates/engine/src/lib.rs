@@ -5,6 +5,7 @@
 //! are pure functions: `placement.rs` chooses backends, `completion.rs` decides on a multipart upload,
 //! `conditions.rs` on a conditional read.
 
+mod common_time;
 mod completion;
 mod conditions;
 mod copy;
@@ -56,6 +57,7 @@ mod window;
 mod words;
 mod write;
 
+pub use common_time::common_time;
 pub use digest::{checksum_of, md5_of};
 pub use drain::DrainedPage;
 pub use engine::{Engine, Occupancy, Parts, Place};

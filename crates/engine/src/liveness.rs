@@ -122,6 +122,7 @@ impl Engine {
         if died > 0 {
             shared.stats.buried(died);
             shared.reap.ring();
+            shared.unmarked.ring();
         }
         Ok(died)
     }

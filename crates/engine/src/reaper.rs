@@ -10,6 +10,7 @@ use runtime::mutation;
 use types::{ReplicaPath, Timestamp};
 
 use crate::Place;
+use crate::common_time::AGREE_WITHIN;
 use crate::engine::{Engine, Shared};
 use crate::freeze::PROOF_RETRY;
 use crate::import::stamp_of;
@@ -62,7 +63,7 @@ impl Engine {
         };
         shared.look_for_unshipped().await?;
         let horizon = shared.oldest_read().await?.min(shared.shipped_dooms());
-        let now = shared.steady.now();
+        let now = shared.now_for_all();
         let doomed = shared.catalog.claim_doomed(&[backend], horizon, now, BATCH).await?;
         // Only now, so that who deletes nothing asks nothing.
         if doomed.is_empty() || !shared.is_newest_still().await? {
@@ -83,7 +84,7 @@ impl Engine {
     /// Where the catalog does not answer.
     pub async fn next_reap(&self, backend: BackendId) -> Result<Option<Duration>, CatalogError> {
         let due = self.shared.catalog.next_doomed(&[backend]).await?;
-        let now = self.shared.steady.now();
+        let now = self.shared.now_for_all();
         let again = match () {
             () if self.shared.deletes_are_put_off() => PROOF_RETRY,
             () if self.shared.waits_for_segment() => UNSHIPPED_RETRY,
@@ -138,6 +139,14 @@ impl Engine {
 }
 
 impl Shared {
+    /// A moment that is past on every instance: what another one wrote down may be by a clock that is a little ahead
+    /// of this one or behind it.
+    fn now_for_all(&self) -> Timestamp {
+        let now = self.steady.now();
+        let exact = self.lease.is_alone() || mutation::is_on("claim.agree");
+        if exact { now } else { now.minus(AGREE_WITHIN) }
+    }
+
     /// The number behind which nothing may be deleted yet: here, and on every other instance that lives. One that
     /// has not told since something was doomed may still read it.
     async fn oldest_read(&self) -> Result<u64, CatalogError> {

@@ -177,7 +177,7 @@ impl<'a> Targets<'a> {
                 }
                 () = runtime::sleep(patrol) => {
                     self.let_stalled_go();
-                    if self.live() >= self.shared.settings.ack_replicas {
+                    if self.live() >= self.ack_replicas() {
                         self.let_silent_go();
                     }
                 }
@@ -227,9 +227,14 @@ impl<'a> Targets<'a> {
             .unwrap_or(u32::MAX)
     }
 
+    /// How many have to take it.
+    fn ack_replicas(&self) -> u32 {
+        self.shared.settings.ack_replicas.min(self.object.wanted)
+    }
+
     fn check_enough(&self) -> Result<(), EngineError> {
         let hopeful = self.slots.iter().filter(|slot| slot.state != SlotState::Failed).count();
-        let enough = usize::try_from(self.shared.settings.ack_replicas).unwrap_or(usize::MAX);
+        let enough = usize::try_from(self.ack_replicas()).unwrap_or(usize::MAX);
         if hopeful >= enough || mutation::is_on("write.enough") {
             return Ok(());
         }
@@ -238,7 +243,7 @@ impl<'a> Targets<'a> {
         }
         Err(EngineError::Unavailable(format!(
             "{hopeful} of the {} backends that have to take the object are left",
-            self.shared.settings.ack_replicas
+            self.ack_replicas()
         )))
     }
 

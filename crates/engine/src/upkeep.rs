@@ -142,7 +142,8 @@ impl Engine {
     /// # Errors
     /// Where the catalog does not answer.
     pub async fn release_brake(&self) -> Result<(), EngineError> {
-        self.shared.repeat(|| self.shared.catalog.release_brake()).await?;
+        let change = self.shared.ids.change();
+        self.shared.repeat(|| self.shared.catalog.release_brake(change)).await?;
         self.shared.proofs.alarmed.store(false, Relaxed);
         tracing::warn!("the brake was released, deletes go on");
         self.shared.reap.ring();

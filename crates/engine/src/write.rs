@@ -55,7 +55,7 @@ impl Shared {
     ) -> Result<Written, EngineError> {
         let (length, began) = (intake.length(), runtime::instant_now());
         let _budget = self.take_budget(length.min(self.settings.window_bytes)).await?;
-        self.find_out_for_write(self.settings.ack_replicas).await;
+        self.find_out_for_write(self.ack_replicas_of(write.bucket)).await;
         let candidates = self.candidates().await?;
         let blob_max = if write.bucket.id == BucketId::INTERNAL {
             // A rebuild reads it without a catalog that could say of what it consists.
@@ -233,13 +233,14 @@ impl BodyWriter<'_> {
         let order = placement::order(&self.candidates, settings.strategy, object, size);
         let mut shut = Shut::default();
         self.candidates.iter().filter_map(|candidate| candidate.shut_until).for_each(|at| shut.until(at));
-        let least = usize::try_from(settings.ack_replicas).unwrap_or(usize::MAX);
+        let ack_replicas = self.shared.ack_replicas_of(self.write.bucket);
+        let least = usize::try_from(ack_replicas).unwrap_or(usize::MAX);
         let mut reached = shut.reached(self.shared.clock.now());
         if let Some(reached) = reached.take_if(|_| order.len() < least) {
             return Err(reached);
         }
         let all = order.len();
-        let order = placement::without_gone(&self.candidates, order, settings.ack_replicas);
+        let order = placement::without_gone(&self.candidates, order, ack_replicas);
         let some_are_gone = order.len() < all;
         let (bucket, key) = (&self.write.bucket.name, self.write.key);
         let targets = self.shared.offer(&order, bucket, key, blob, size);
@@ -251,7 +252,7 @@ impl BodyWriter<'_> {
             purpose: self.write.purpose.clone(),
             targets,
             wanted: self.shared.factor_of(self.write.bucket),
-            least: settings.ack_replicas,
+            least: ack_replicas,
         };
         let answer = self.shared.repeat(|| self.shared.catalog.reserve(reserve.clone())).await;
         let taken = self.held.reserved(answer).map_err(|error| match (error.refusal(), reached) {

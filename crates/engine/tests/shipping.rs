@@ -12,7 +12,7 @@ use backend::{Backend, Body, PutOptions};
 use bytes::Bytes;
 use catalog::Metadata;
 use common::{House, Plan, bytes, key};
-use engine::{Choices, CopyObject, EngineError, PlanError, Source};
+use engine::{Choices, CopyObject, EngineError, PlanError, Settings, Source};
 use format::shipped::{Header, Piece, ShippedName, seal};
 use runtime::{Chance, Clock, Ids};
 use shipped::{rebuilt, ship, snapshot};
@@ -140,6 +140,16 @@ async fn what_is_shipped_is_never_larger_than_a_put_of_its_backends() {
         assert_eq!(store.paths().iter().filter(shipped).count(), files.len(), "a file is in pieces");
     }
     shows(&rebuilt(&house).await.unwrap(), &told).await;
+}
+
+/// Segments lie on two backends, however many replicas a write of a client waits for.
+#[tokio::test]
+async fn what_waits_for_every_replica_is_shipped_as_well() {
+    let settings = Settings { factor: 3, ack_replicas: 3, ..Settings::default() };
+    let house = House::build(Plan { backends: 3, settings, ..Plan::default() }).await;
+    house.put("object", b"bytes").await.unwrap();
+    assert_eq!(ship(&house).await, 1);
+    assert_eq!(rebuilt(&house).await.unwrap().get("object").await.unwrap(), b"bytes");
 }
 
 /// A line that is longer than a put of any backend cannot be shipped; what would fit behind it waits.

@@ -70,6 +70,12 @@ impl Clock {
         Self::simulated(self.now())
     }
 
+    /// A clock that tells this time now, and from here on only follows the one that goes forward.
+    #[must_use]
+    pub fn starting_at(now: Timestamp) -> Self {
+        Self::simulated(now)
+    }
+
     /// Sets a simulated clock ahead (or back) of true time. Does nothing to the system's.
     pub fn set_skew_ms(&self, skew: i64) {
         if let Source::Virtual { skew_ms, .. } = &self.source {

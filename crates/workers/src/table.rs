@@ -44,7 +44,7 @@ const GATHER_SHORT: Duration = Duration::from_millis(500);
 const LOOK_WHO_IS_GONE_EVERY: Duration = Duration::from_secs(60);
 /// A walk over ten million replicas takes some seconds of one core.
 const LOOK_AT_PROOFS_EVERY: Duration = Duration::from_hours(6);
-/// The factor changes with a restart only, and the first step comes at once.
+/// The factor changes with a restart only, and the first step comes at once, and when an instance died.
 const MARK_EVERY: Duration = Duration::from_hours(24);
 
 /// What keeps the replicas as they should be.
@@ -67,7 +67,8 @@ pub struct Upkeep {
 /// Starts the workers that keep the replicas of an engine as they should be.
 pub fn start_upkeep(supervisor: &mut Supervisor, engine: &Engine, upkeep: &Upkeep) {
     let marks = engine.clone();
-    supervisor.add(Schedule::every(MARK_EVERY), move || Factor::new(marks.clone()));
+    let mark = supervisor.add(Schedule::every(MARK_EVERY), move || Factor::new(marks.clone()));
+    engine.unmarked().wakes(&mark);
 
     let (repairs, with) = (engine.clone(), upkeep.clone());
     let schedule = Schedule::every(upkeep.interval).gathering(GATHER_SHORT);

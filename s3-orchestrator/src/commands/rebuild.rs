@@ -1,13 +1,16 @@
 //! `rebuild`: a lost catalog, made anew from what lies on the backends.
 //!
-//! Without `-execute` it only looks: what it found, what it would do, what it costs.
+//! Without `-execute` it only looks: what it found, what it would do, what it costs; and with `-read`, what was decided
+//! before and would go on.
 
 use std::path::Path;
 use std::process::ExitCode;
 
-use catalog::Rebuilt;
+use admin::rfc3339;
+use catalog::{Decided, Rebuilt};
 use config::Config;
 use engine::{Choices, Found, FoundCatalogs, Plan};
+use format::shipped::ShippedName;
 
 use crate::cli::fail;
 use crate::wiring::{StartError, rebuild as wiring};
@@ -17,6 +20,8 @@ use crate::wiring::{StartError, rebuild as wiring};
 pub(crate) struct Flags {
     /// Do it; else only look.
     pub execute: bool,
+    /// Read what would be applied, and say what was decided; without `execute`.
+    pub read: bool,
     /// The limits of the present period may be spent.
     pub confirm_limits: bool,
     /// What to do where something is missing.
@@ -48,14 +53,19 @@ async fn rebuild(config: &Config, flags: &Flags) -> Result<ExitCode, StartError>
     print!("{}", found_text(&found));
     let plan = engine::plan(&found, &flags.choices)?;
     print!("{}", plan_text(config, &plan));
+    let progress = |name: &ShippedName, done, all| println!("{done}/{all} {}", name.key());
     if !flags.execute {
+        if flags.read {
+            print!("{}", decided_text(&wiring::glance(&places, &plan, progress).await?.decided));
+        } else {
+            println!(
+                "which drains, brake and quarantine would go on is said by `-read`, for as many requests"
+            );
+        }
         println!("\nnothing was changed; `-execute` does it");
         return Ok(ExitCode::SUCCESS);
     }
-    let (rebuilt, lying) = wiring::run(config, &places, &plan, flags.confirm_limits, |name, done, all| {
-        println!("{done}/{all} {}", name.key());
-    })
-    .await?;
+    let (rebuilt, lying) = wiring::run(config, &places, &plan, flags.confirm_limits, progress).await?;
     print!("{}", result_text(&rebuilt, lying, flags.confirm_limits));
     Ok(if rebuilt.wrong.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -95,6 +105,41 @@ fn plan_text(config: &Config, plan: &Plan) -> String {
     )
 }
 
+/// What was decided before, and goes on.
+fn decided_text(decided: &Decided) -> String {
+    let mut text = String::new();
+    for (backend, since) in &decided.drains {
+        text.push_str(&format!(
+            "backend {backend} is draining since {}: it is given nothing new, and is emptied\n",
+            rfc3339(*since)
+        ));
+    }
+    if let Some((since, why)) = &decided.brake {
+        text.push_str(&format!(
+            "the brake holds all deletes since {} ({why}), until `s3-orchestrator admin brake-release`\n",
+            rfc3339(*since)
+        ));
+    }
+    if let Some(first) = decided.quarantine_ends {
+        text.push_str(&format!(
+            "{} replicas were in quarantine before and are deleted when their time is over, the first on {}\n",
+            decided.quarantined,
+            rfc3339(first)
+        ));
+    }
+    if decided.held > 0 {
+        text.push_str(&format!(
+            "{} replicas were in quarantine before and are deleted by nobody but you\n",
+            decided.held
+        ));
+    }
+    if text.is_empty() {
+        text.push_str("nothing drained, no brake held and nothing was in quarantine\n");
+    }
+    text.push_str("what was decided after the last segment is not known: look whether all of it is here\n");
+    text
+}
+
 fn result_text(rebuilt: &Rebuilt, lying: Found, confirmed: bool) -> String {
     let mut text = format!("\nrebuilt: {} objects, {} blobs\n", rebuilt.objects, rebuilt.blobs);
     if rebuilt.unreadable > 0 {
@@ -103,6 +148,7 @@ fn result_text(rebuilt: &Rebuilt, lying: Found, confirmed: bool) -> String {
             rebuilt.unreadable
         ));
     }
+    text.push_str(&decided_text(&rebuilt.decided));
     if let Some(path) = &rebuilt.replaced {
         text.push_str(&format!("the catalog that was there lies in {} now\n", path.display()));
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::config::Config;
-use catalog::sqlite::{Options, Rebuild, Sqlite};
+use catalog::sqlite::{Glance, Options, Rebuild, Sqlite};
 use catalog::{BackendId, Catalog, Identity, Rebuilt};
 use engine::{Engine, Found, Parts, Place, Plan, Settings, Step};
 use format::shipped::ShippedName;
@@ -12,8 +12,8 @@ use runtime::{Chance, Clock, Ids};
 
 use super::{StartError, backends};
 
-/// A hundred years.
-const FOR_EVER: Duration = Duration::from_hours(100 * 365 * 24);
+/// Longer than any calendar: the catalog takes it for no time at all.
+const FOR_EVER: Duration = Duration::MAX;
 
 /// All backends, opened and not attached: nothing is marked, nothing is made.
 pub(crate) async fn places(config: &Config) -> Result<Vec<Place>, StartError> {
@@ -24,6 +24,16 @@ pub(crate) async fn places(config: &Config) -> Result<Vec<Place>, StartError> {
     // Their numbers are those that the entries name; nothing here needs them.
     let ids = (1..).map(BackendId).take(opened.len()).collect();
     Ok(backends::uncounted_places(config, opened, ids))
+}
+
+/// Reads all that a rebuild reads, and makes nothing.
+pub(crate) async fn glance(
+    places: &[Place],
+    plan: &Plan,
+    progress: impl FnMut(&ShippedName, usize, usize),
+) -> Result<Rebuilt, StartError> {
+    let now = Clock::system().now();
+    Ok(engine::rebuild(places, plan, Box::new(Glance::default()), now, progress).await?)
 }
 
 /// Rebuilds the catalog that the configuration names.

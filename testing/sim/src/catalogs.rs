@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use catalog::sqlite::{MemoryFile, Options, Rebuild, Sqlite};
 use catalog::{
-    BackendId, BucketId, Client as Caller, Deployment, Identity, ListQuery, Listed, Object, ObjectHeaders,
-    Objects, Precondition, Shipping, Strays, Want,
+    BackendId, BucketId, Client as Caller, Deployment, Identity, JournalLine, ListQuery, Listed, Object,
+    ObjectHeaders, Objects, Precondition, Shipping, Strays, Want,
 };
 use engine::{Choices, Place, PutObject};
 use format::PathGrammar;
@@ -24,7 +24,7 @@ use crate::limits::EPOCH_MS;
 use crate::process::{self, Origin, Process, Start};
 use crate::provider::Provider;
 use crate::world::{World, locked};
-use crate::{Deed, Fault, Law, body};
+use crate::{Deed, Fault, Law, body, decisions};
 
 /// For how long a catalog that may be old is watched: it writes and deletes nothing.
 const WATCHED: Duration = Duration::from_secs(90);
@@ -207,12 +207,12 @@ async fn rebuild(world: &Arc<World>, lost: &MemoryFile, providers: &[Arc<Provide
     let identity = Identity { deployment: plan.deployment, epoch: plan.epoch };
     let rebuilt = MemoryFile::new(plan.deployment).expect("there is memory");
     let mut tries = 0;
-    let report = loop {
+    let (report, at) = loop {
         tries += 1;
         let making = Box::new(Rebuild::in_memory(&rebuilt, identity).expect("there is memory"));
         let now = Timestamp::from_millis(EPOCH_MS).plus(Duration::from_millis(world.now_ms()));
         match engine::rebuild(&places, &plan, making, now, |_, _, _| ()).await {
-            Ok(report) => break report,
+            Ok(report) => break (report, now),
             // The operator begins it again.
             Err(error) if tries < REBUILDS_MAX => world.event(format_args!("the rebuild stopped: {error}")),
             Err(error) => panic!("what was shipped can be read: {error}"),
@@ -227,9 +227,12 @@ async fn rebuild(world: &Arc<World>, lost: &MemoryFile, providers: &[Arc<Provide
     let objects = objects(&catalog).await;
     let lost = open(lost);
     if !was_overtaken(&lost, providers).await {
-        compare(world, &lost, &objects, last_shipped(providers)).await;
+        let newer = not_shipped(&lost, last_shipped(providers)).await;
+        compare(world, &lost, &objects, &newer).await;
+        decisions::compare(world, &lost, &catalog, &newer, at).await;
     }
     begin_again(world, &objects);
+    decisions::ask_anew(world, &catalog, providers, at).await;
     for provider in providers {
         provider.forgotten();
         let (deployment, backend) = (plan.deployment, provider.name().clone());
@@ -296,10 +299,14 @@ fn last_shipped(providers: &[Arc<Provider>]) -> u64 {
     files.filter_map(|file| Some(shipped::open(&file.bytes).ok()?.0.last)).max().unwrap_or(0)
 }
 
-/// What was shipped is there as it was, what was deleted is not, and nothing newer is visible.
-async fn compare(world: &World, lost: &Sqlite, rebuilt: &BTreeMap<String, Object>, last: u64) {
+/// What the lost catalog said behind the last change that lies on a provider.
+async fn not_shipped(lost: &Sqlite, last: u64) -> Vec<JournalLine> {
     let unshipped = lost.unshipped(u32::MAX, u64::MAX).await.expect("a catalog in memory").lines;
-    let newer: Vec<_> = unshipped.into_iter().filter(|line| line.seq > last).collect();
+    unshipped.into_iter().filter(|line| line.seq > last).collect()
+}
+
+/// What was shipped is there as it was, what was deleted is not, and nothing newer is visible.
+async fn compare(world: &World, lost: &Sqlite, rebuilt: &BTreeMap<String, Object>, newer: &[JournalLine]) {
     let changes: BTreeSet<ChangeId> = newer.iter().map(|line| line.change).collect();
     let was = objects(lost).await;
     let keys: BTreeSet<&String> = was.keys().chain(rebuilt.keys()).collect();

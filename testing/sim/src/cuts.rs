@@ -33,6 +33,8 @@ pub enum Cut {
     Order(usize),
     /// All imports.
     Imports,
+    /// A change of the factor.
+    Factor(usize),
     /// All limits.
     Limits,
     /// A stop in order.
@@ -66,6 +68,7 @@ impl Cuts {
                 Cut::Expiry => plan.workers.expiry = None,
                 Cut::Order(order) => plan.workers.orders[*order].at_ms = u64::MAX,
                 Cut::Imports => plan.imports = None,
+                Cut::Factor(change) => plan.factors[*change].at_ms = u64::MAX,
                 Cut::Limits => plan.limits = None,
                 Cut::Restart(restart) => cut_restart(plan, *restart),
                 Cut::Breakers => plan.breakers = None,
@@ -74,6 +77,7 @@ impl Cuts {
         }
         plan.crashes.retain(|crash| crash.after_points < u64::MAX && !self.has(Fault::Crash));
         plan.events.retain(|event| event.at_ms < u64::MAX && !self.has(event.fault));
+        plan.factors.retain(|change| change.at_ms < u64::MAX);
         plan.workers.orders.retain(|order| order.at_ms < u64::MAX);
         plan.clients = kept.into_iter().map(|ops| ops.into_iter().flatten().collect()).collect();
     }
@@ -123,6 +127,9 @@ fn cut_fault(plan: &mut Plan, fault: Fault) {
     if let Some(limits) = plan.limits.as_mut().filter(|_| fault == Fault::ClockSkew) {
         limits.first_skew_ms = 0;
     }
+    if let Some(instances) = plan.instances.as_mut().filter(|_| fault == Fault::ClocksDiffer) {
+        instances.skews_ms.clear();
+    }
     if fault == Fault::ClockSkew {
         plan.crashes.iter_mut().for_each(|crash| crash.skew_ms = 0);
     }
@@ -145,6 +152,7 @@ impl fmt::Display for Cuts {
                 Cut::Expiry => write!(f, "expiry:all"),
                 Cut::Order(order) => write!(f, "order:{order}"),
                 Cut::Imports => write!(f, "imports:all"),
+                Cut::Factor(change) => write!(f, "factor:{change}"),
                 Cut::Limits => write!(f, "limits:all"),
                 Cut::Restart(restart) => write!(f, "restart:{restart}"),
                 Cut::Breakers => write!(f, "breakers:all"),
@@ -183,6 +191,7 @@ fn parse(text: &str) -> Option<Cut> {
         "expiry" => Cut::Expiry,
         "order" => Cut::Order(value.parse().ok()?),
         "imports" => Cut::Imports,
+        "factor" => Cut::Factor(value.parse().ok()?),
         "limits" => Cut::Limits,
         "restart" => Cut::Restart(value.parse().ok()?),
         "breakers" => Cut::Breakers,
@@ -197,7 +206,7 @@ mod tests {
 
     #[test]
     fn cuts_are_read_as_they_are_written() {
-        let text = "client:1,op:0.3,fault:rot,crash:0,event:2,shuffle:all,upkeep:all,expiry:all,order:1,imports:all,limits:all,restart:0,breakers:all,outage:1";
+        let text = "client:1,op:0.3,fault:rot,crash:0,event:2,shuffle:all,upkeep:all,expiry:all,order:1,imports:all,factor:0,limits:all,restart:0,breakers:all,outage:1";
         assert_eq!(text.parse::<Cuts>().unwrap().to_string(), text);
         assert!("client:x".parse::<Cuts>().is_err());
     }

@@ -41,6 +41,12 @@ named! {
         ZombieReturned = "zombies-returned",
         /// A catalog was rebuilt from what lies on the providers.
         Rebuilt = "catalogs-rebuilt",
+        /// A drain went on in a catalog that was rebuilt.
+        DrainCameBack = "drains-came-back",
+        /// A brake went on holding there.
+        BrakeCameBack = "brakes-came-back",
+        /// What was in quarantine waits there as long as it would have.
+        QuarantineCameBack = "quarantines-came-back",
         /// An old catalog found out that it is one.
         OldCatalogNoticed = "old-catalogs-noticed",
         /// An object that lay on a provider before was imported.

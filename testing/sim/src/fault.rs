@@ -97,12 +97,18 @@ named! {
         CatalogRolledBack = "catalog-rolled-back",
         /// The catalog answers nothing for a while, not even reads.
         CatalogAway = "catalog-away",
+        /// More replicas are wanted from the next start on.
+        FactorRaised = "factor-raised",
+        /// Fewer are.
+        FactorLowered = "factor-lowered",
         /// The process is stopped in order.
         Restart = "restart",
         /// The process is killed at some await point.
         Crash = "crash",
         /// An instance stands still for a while.
         InstanceStopped = "instance-stopped",
+        /// The clock of an instance's machine is not that of the others.
+        ClocksDiffer = "clocks-differ",
         /// The clock of the next process is wrong.
         ClockSkew = "clock-skew",
         /// The clock jumps while the process runs.

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::task::Waker;
 use std::time::Duration;
 
+use catalog::{Around, CatalogError, Verb};
 use engine::Engine;
 use runtime::{Chance, Instant, Supervisor};
 use workers::HeartOptions;
@@ -18,6 +19,9 @@ const BEAT_EVERY: Duration = Duration::from_secs(5);
 /// Who is silent for so long is dead.
 pub(crate) const LEASE: Duration = Duration::from_secs(30);
 
+/// So wrong the clock of a machine is at most: a time zone that was taken for another.
+const SKEW_MAX_MS: u64 = 3 * 3_600_000;
+
 /// Several instances.
 #[derive(Debug, Clone)]
 pub struct InstancesPlan {
@@ -25,6 +29,8 @@ pub struct InstancesPlan {
     pub number: u64,
     /// Which stand still, and when.
     pub stops: Vec<Stop>,
+    /// How wrong the clock of each one's machine is, in milliseconds.
+    pub skews_ms: Vec<i64>,
 }
 
 /// An instance stands still.
@@ -47,7 +53,22 @@ impl InstancesPlan {
             // Most for longer than a lease.
             for_ms: if chance.below(3) == 0 { chance.below(20_000) } else { 28_000 + chance.below(60_000) },
         };
-        Self { number, stops: (0..1 + chance.below(3)).map(stop).collect() }
+        Self { number, stops: (0..1 + chance.below(3)).map(stop).collect(), skews_ms: Vec::new() }
+    }
+
+    /// Clocks of machines that have nothing to do with each other.
+    pub(crate) fn draw_skews(&mut self, chance: &Chance) {
+        let skew = |_| match chance.below(3) {
+            0 => 0,
+            _ => i64::try_from(chance.below(2 * SKEW_MAX_MS)).expect("hours fit") - SKEW_MAX_MS.cast_signed(),
+        };
+        self.skews_ms = (0..self.number).map(skew).collect();
+    }
+
+    /// How wrong the first clock of this process is.
+    pub(crate) fn skew_ms(&self, process: u64) -> i64 {
+        let index = usize::try_from(process - 1).expect("few");
+        self.skews_ms.get(index).copied().unwrap_or(0)
     }
 
     /// How long it takes until the last one goes on and is known to be dead.
@@ -95,6 +116,22 @@ impl Stopped {
     fn go_on(&self, process: u64) {
         let waiting = locked(&self.now).remove(&process);
         waiting.into_iter().flatten().for_each(Waker::wake);
+    }
+}
+
+/// A catalog that questions and answers take their time to reach.
+pub(crate) struct Distant;
+
+impl Around for Distant {
+    async fn around<T: Send>(
+        &self,
+        _: Verb,
+        run: impl Future<Output = Result<T, CatalogError>> + Send,
+    ) -> Result<T, CatalogError> {
+        runtime::simulation::point("catalog.question").await;
+        let answer = run.await;
+        runtime::simulation::point("catalog.answer").await;
+        answer
     }
 }
 

@@ -26,11 +26,27 @@ pub(crate) struct Asked {
     drains: Mutex<BTreeMap<usize, BTreeSet<ReplicaId>>>,
     /// Strays, by backend and path.
     strays: Mutex<BTreeSet<(usize, String)>>,
+    /// When the catalog was rebuilt last: what was written before may be found on a backend that drains now.
+    rebuilt_at: Mutex<Timestamp>,
 }
 
 impl Asked {
     pub(crate) fn is_draining(&self, index: usize) -> bool {
         locked(&self.drains).contains_key(&index)
+    }
+
+    pub(crate) fn drains_any(&self) -> bool {
+        !locked(&self.drains).is_empty()
+    }
+
+    /// Only these drain, as a rebuilt catalog says.
+    pub(crate) fn begin_again(&self, draining: BTreeSet<usize>, at: Timestamp) {
+        let mut drains = locked(&self.drains);
+        drains.retain(|index, _| draining.contains(index));
+        for index in draining {
+            drains.entry(index).or_default();
+        }
+        *locked(&self.rebuilt_at) = at;
     }
 
     pub(crate) fn is_stray(&self, index: usize, path: &str) -> bool {
@@ -96,6 +112,8 @@ async fn cancel_drain(site: &Site, providers: &[Arc<Provider>], index: usize) {
         let process = process_of(site).await;
         let (engine, backend) = (process.engine.clone(), BackendId(providers[index].number()));
         if let Ok(Ok(_)) = process.request(async move { engine.cancel_drain(backend).await }).await {
+            // A catalog that was rebuilt meanwhile may have said that it drains.
+            locked(&site.world().asked.drains).remove(&index);
             site.world().did(Deed::DrainCancelled, 1);
             return;
         }
@@ -142,12 +160,14 @@ fn plant(site: &Site, providers: &[Arc<Provider>], index: usize) {
 /// What drains takes nothing new.
 pub(crate) async fn judge_drains(site: &Site, providers: &[Arc<Provider>]) {
     let drains = locked(&site.world().asked.drains).clone();
+    let rebuilt_at = *locked(&site.world().asked.rebuilt_at);
     let process = process_of(site).await;
     let Ok(rows) = process.catalog_rows().await else { return };
     for (index, known) in drains {
         let number = providers[index].number();
         let is_new = |row: &&catalog::ReplicaRow| {
-            row.backend.0 == number && row.state != ReplicaState::Quarantined && !known.contains(&row.replica)
+            let is_known = known.contains(&row.replica) || row.replica.timestamp() < rebuilt_at;
+            row.backend.0 == number && row.state != ReplicaState::Quarantined && !is_known
         };
         for row in rows.iter().filter(is_new) {
             let what = format!("backend {index} drains and was given {} in state {:?}", row.path, row.state);

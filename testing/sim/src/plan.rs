@@ -7,6 +7,7 @@ use runtime::Chance;
 use crate::Fault;
 use crate::catalogs::CatalogsPlan;
 use crate::cuts::Cuts;
+use crate::factors::{self, FactorChange};
 use crate::imports::{self, ImportsPlan};
 use crate::instances::InstancesPlan;
 use crate::limits::LimitsPlan;
@@ -22,6 +23,8 @@ pub struct Plan {
     pub backends: Vec<BackendPlan>,
     /// Replicas wanted of each blob.
     pub factor: u32,
+    /// When that changes, in the order of time.
+    pub factors: Vec<FactorChange>,
     /// Replicas that a write waits for.
     pub ack_replicas: u32,
     /// Whether blobs go to the least full backend.
@@ -239,6 +242,7 @@ impl Plan {
         outage::draw(&Chance::seeded(seed ^ 0x0b4ea), &mut plan);
         LimitsPlan::draw(&Chance::seeded(seed ^ 0x11417), &mut plan);
         workers::draw(seed, &mut plan);
+        factors::draw(&Chance::seeded(seed ^ 0xfac70), &mut plan);
         imports::draw(&Chance::seeded(seed ^ 0x1a907), &mut plan);
         cuts.apply(&mut plan);
         plan
@@ -296,6 +300,7 @@ impl Draw {
             seed,
             backends,
             factor,
+            factors: Vec::new(),
             ack_replicas,
             spread: self.one_in(2),
             window_bytes,

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use backend::{Allowance, Backend, Meter, Retry, RetryOptions, Timeout, TimeoutOptions};
 use catalog::sqlite::{MemoryFile, Options, Sqlite};
-use catalog::{BackendSpec, Brake, Catalog, Deployment, Instances, Ledger};
+use catalog::{BackendSpec, Brake, Catalog, Decorated, Deployment, Instances, Ledger};
 use engine::{Bucket, Engine, Grants, Parts, Place, Settings, Strategy};
 use format::PathGrammar;
 use futures::FutureExt;
@@ -20,7 +20,7 @@ use types::{BootId, BucketName, Traffic};
 use crate::driver::SimBackend;
 use crate::provider::{Provider, STALL_MS};
 use crate::world::{World, locked};
-use crate::{Deed, Law, imports, instances, limits, outage};
+use crate::{Deed, Law, Sign, imports, instances, limits, outage};
 
 /// For how long a proof that this is the newest catalog serves deletes, at most until the next segment.
 const PROOF_LASTS: Duration = Duration::from_secs(10);
@@ -34,7 +34,10 @@ pub(crate) struct Process {
     pub(crate) boot: BootId,
     pub(crate) engine: Engine,
     pub(crate) catalog: Arc<Sqlite>,
+    /// What it takes for the time.
     pub(crate) clock: Clock,
+    /// The clock of its machine.
+    pub(crate) machine: Clock,
     pub(crate) bucket: Bucket,
     requests: Mutex<BTreeMap<u64, Task<()>>>,
     next: AtomicU64,
@@ -63,6 +66,25 @@ pub(crate) enum Origin {
     Shared(Arc<Sqlite>),
 }
 
+impl Origin {
+    /// The catalog, and the time that a process on it tells. Who owns it has the time of its own machine; who shares
+    /// it has the catalog's.
+    async fn open(&self, machine: &Clock) -> (Arc<Sqlite>, Clock) {
+        match self {
+            Self::Own(file) => {
+                let options = Options { clock: machine.clone(), ..Options::default() };
+                (Arc::new(file.open_with(options).unwrap()), machine.clone())
+            }
+            Self::Shared(catalog) => {
+                let server: Arc<dyn Catalog> = Arc::clone(catalog) as Arc<dyn Catalog>;
+                let server = Decorated::new(server, instances::Distant);
+                let clock = until_answered(|| engine::common_time(&server, machine)).await;
+                (Arc::clone(catalog), clock)
+            }
+        }
+    }
+}
+
 /// Nobody answered: the process is not there, or went away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Broken;
@@ -77,16 +99,12 @@ impl Process {
     ) -> Self {
         let Start { number, life, skew_ms } = start;
         world.lives.fetch_add(1, Ordering::Relaxed);
-        let clock = Clock::simulated(world.true_now());
-        clock.set_skew_ms(skew_ms);
+        let machine = Clock::simulated(world.true_now());
+        machine.set_skew_ms(skew_ms);
         let seed = world.plan.seed.wrapping_mul(0x9e37_79b9);
         let chance = Chance::seeded(seed ^ (life << 40) ^ (number.wrapping_sub(1) << 56));
+        let (catalog, clock) = origin.open(&machine).await;
         let ids = Ids::new(clock.steady(), chance.clone());
-        let options = Options { clock: clock.clone(), ..Options::default() };
-        let catalog = match origin {
-            Origin::Own(file) => Arc::new(file.open_with(options).unwrap()),
-            Origin::Shared(catalog) => Arc::clone(catalog),
-        };
         limits::note_rest(world, &*catalog, providers).await;
         let boot = ids.boot();
         // A start goes on until the catalog answers.
@@ -150,6 +168,7 @@ impl Process {
             engine,
             catalog,
             clock,
+            machine,
             bucket,
             tallied: Mutex::default(),
             requests: Mutex::default(),
@@ -214,6 +233,19 @@ impl Process {
         for (deed, times) in now {
             let before = tallied.insert(deed, times).unwrap_or(0);
             self.world.did(deed, times - before);
+            if deed == Deed::Repaired && times > before {
+                self.saw_repairs();
+            }
+        }
+    }
+
+    /// Notes that it repaired although something held it up.
+    fn saw_repairs(&self) {
+        if locked(&self.grants).is_some() {
+            self.world.saw(Sign::RepairedWithinLimits);
+        }
+        if self.world.plan.breakers.is_some() {
+            self.world.saw(Sign::RepairedBehindBreakers);
         }
     }
 
@@ -298,8 +330,8 @@ fn settings(world: &World) -> Settings {
     let plan = &world.plan;
     Settings {
         strategy: if plan.spread { Strategy::Spread } else { Strategy::Pack },
-        factor: plan.factor,
-        ack_replicas: plan.ack_replicas,
+        factor: world.factor.now(),
+        ack_replicas: plan.ack_replicas.min(world.factor.now()),
         window_bytes: plan.window_bytes,
         memory_budget_bytes: plan.budget_bytes,
         stall_timeout: Duration::from_millis(STALL_MS),

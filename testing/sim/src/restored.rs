@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use catalog::{Catalog, ListQuery, ReplicaRow, ReplicaState};
+use catalog::{BucketId, Catalog, ListQuery, Listed, ReplicaRow, ReplicaState, Want};
 use types::{BlobId, Timestamp};
 
 use crate::provider::Provider;
@@ -19,7 +19,7 @@ const RESTORED_WITHIN: Duration = Duration::from_secs(30 * 60);
 const BRAKE_WATCHED: Duration = Duration::from_secs(180);
 
 /// Judges what workers did, once nothing goes wrong any more.
-pub(crate) async fn judge(site: &Site, providers: &[Arc<Provider>], bucket: catalog::BucketId) {
+pub(crate) async fn judge(site: &Site, providers: &[Arc<Provider>], bucket: BucketId) {
     let world = site.world();
     operator::judge_drains(site, providers).await;
     judge_brake(site, providers).await;
@@ -42,6 +42,7 @@ pub(crate) async fn judge(site: &Site, providers: &[Arc<Provider>], bucket: cata
         if left.is_empty() || left.iter().any(is_late) {
             break left;
         }
+        world.event(format_args!("not yet: {}", left[0].what));
         runtime::sleep(pause).await;
         pause = (pause * 2).min(Duration::from_secs(60));
     };
@@ -65,6 +66,10 @@ pub(crate) async fn judge(site: &Site, providers: &[Arc<Provider>], bucket: cata
 /// How long a process may hold what another one wrote for something of the future, as far as both were started with a
 /// clock that was wrong.
 fn clock_errors(plan: &Plan) -> Duration {
+    if plan.instances.is_some() {
+        // Nobody looks at them.
+        return Duration::ZERO;
+    }
     let errors = plan.crashes.iter().map(|crash| crash.skew_ms.unsigned_abs());
     Duration::from_millis(errors.max().unwrap_or(0) * 2)
 }
@@ -142,7 +147,7 @@ async fn unfinished(
     world: &World,
     catalog: &dyn Catalog,
     providers: &[Arc<Provider>],
-    bucket: catalog::BucketId,
+    bucket: BucketId,
 ) -> Vec<Left> {
     let mut left = Vec::new();
     let (now, by_age) = (|line| Left::new(line, false), |line| Left::new(line, true));
@@ -154,7 +159,16 @@ async fn unfinished(
         let blobs = blobs(catalog, providers).await;
         let rooms = Rooms::of(world, catalog, providers).await;
         let readable = readable(catalog, providers).await;
+        let files = files(catalog).await;
         for (id, blob) in blobs.iter().filter(|(id, _)| readable.contains(id)) {
+            let is_file = files.contains(id);
+            let wanted = world.factor.wanted(&world.plan, is_file);
+            // Of files that a rebuild read, as many are wanted as it found.
+            let is_read = is_file && world.deeds().contains_key(&Deed::Rebuilt);
+            if blob.wanted != wanted && !is_read {
+                let what = format!("blob {id} wants {} replicas, the configuration {wanted}", blob.wanted);
+                left.push(now((Law::Restored, what)));
+            }
             left.extend(rooms.lacks(*id, blob).into_iter().map(now));
             if upkeep.scrub_ms.is_some() {
                 left.extend(rooms.doubts(*id, blob).map(by_age));
@@ -170,6 +184,19 @@ async fn unfinished(
         }
     }
     left
+}
+
+/// Blobs of shipped files.
+async fn files(catalog: &dyn Catalog) -> BTreeSet<BlobId> {
+    let bucket = BucketId::INTERNAL;
+    let query = ListQuery { bucket, prefix: String::new(), delimiter: None, after: None, limit: 1_000 };
+    let mut files = BTreeSet::new();
+    for line in catalog.list(&query).await.expect("the catalog answers").lines {
+        let Listed::Object(file) = line else { continue };
+        let found = catalog.locate(bucket, &file.key, Want::Whole).await.expect("the catalog answers");
+        files.extend(found.iter().flat_map(|found| found.pieces.iter().map(|piece| piece.blob)));
+    }
+    files
 }
 
 async fn blobs(catalog: &dyn Catalog, providers: &[Arc<Provider>]) -> BTreeMap<BlobId, Blob> {

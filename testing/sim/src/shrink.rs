@@ -27,6 +27,9 @@ pub fn shrink(seed: u64, law: Law, run: &mut dyn FnMut(Plan) -> Outcome) -> Cuts
     for restart in 0..whole.limits.as_ref().map_or(0, |limits| limits.restarts.len()) {
         shrinking.try_cut(vec![Cut::Restart(restart)]);
     }
+    for change in 0..whole.factors.len() {
+        shrinking.try_cut(vec![Cut::Factor(change)]);
+    }
     for outage in 0..whole.outages.len() {
         shrinking.try_cut(vec![Cut::Outage(outage)]);
     }

@@ -53,4 +53,8 @@ signs! {
     DegradedRead = "degraded-reads",
     /// A read was refused because the catalog does not answer and nothing is remembered.
     UnknownRead = "reads-refused-without-catalog",
+    /// A replica was made out of what limits leave to maintenance.
+    RepairedWithinLimits = "repairs-within-limits",
+    /// A replica was made although what fails is left alone.
+    RepairedBehindBreakers = "repairs-behind-breakers",
 }

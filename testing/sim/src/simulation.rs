@@ -19,12 +19,12 @@ use crate::body::CHUNK_BYTES_MAX;
 use crate::client::Client;
 use crate::history::{self, Verdict};
 use crate::laws::{self, Law, Violation};
-use crate::limits::EPOCH_MS;
 use crate::process::{Origin, Process, Start};
 use crate::provider::Provider;
 use crate::world::{World, locked};
 use crate::{
-    Deed, Event, Fault, Plan, Sign, catalogs, expiring, imports, instances, limits, operator, restored,
+    Deed, Event, Fault, Plan, Sign, catalogs, expiring, factors, imports, instances, limits, operator,
+    restored,
 };
 
 /// No client takes longer than this for all that it does.
@@ -166,6 +166,7 @@ impl Simulation {
             (0..plan.pauses_ms.len()).map(write).collect::<Vec<_>>()
         });
         let imports = runtime::spawn(imports::operate(site.clone()));
+        let factors = runtime::spawn(factors::change(Arc::clone(&world)));
         let restarts = runtime::spawn(restarts(Arc::clone(&ground)));
         let clients: Vec<Task<()>> = world
             .plan
@@ -187,6 +188,7 @@ impl Simulation {
         if let Some(befalls) = befalls {
             let _ = befalls.await;
         }
+        let _ = factors.await;
         drop((events, restarts, operator, imports));
         futures::future::join_all(stops).await;
         world.calm_down();
@@ -250,8 +252,7 @@ impl Ground {
         let origin = match world.plan.instances {
             None => Origin::Own(file),
             Some(_) => {
-                let clock = Clock::simulated(Timestamp::from_millis(EPOCH_MS));
-                let options = Options { clock, ..Options::default() };
+                let options = Options { clock: Clock::simulated(world.true_now()), ..Options::default() };
                 Origin::Shared(Arc::new(file.open_with(options).unwrap()))
             }
         };
@@ -296,6 +297,13 @@ impl Ground {
         }
     }
 
+    /// The process of this place in a row, where it runs, or another one.
+    fn one_of(&self, seed: u64) -> Option<Arc<Process>> {
+        let chosen = 1 + seed % self.world.plan.processes();
+        let process = self.slot(chosen).clone();
+        process.or_else(|| self.any())
+    }
+
     /// A process that runs.
     fn any(&self) -> Option<Arc<Process>> {
         (1..=self.world.plan.processes()).find_map(|number| self.slot(number).clone())
@@ -306,6 +314,12 @@ impl Ground {
 async fn keep_alive(ground: Arc<Ground>, number: u64) {
     let world = &ground.world;
     let mut skew_ms = world.plan.limits.as_ref().map_or(0, |limits| limits.first_skew_ms);
+    if let Some(instances) = &world.plan.instances {
+        skew_ms = instances.skew_ms(number);
+        if skew_ms != 0 {
+            world.count(Fault::ClocksDiffer);
+        }
+    }
     for life in 0.. {
         let crash = tokio::select! {
             biased;
@@ -335,12 +349,12 @@ async fn events(ground: Arc<Ground>) {
     for event in events {
         let wait = event.at_ms.saturating_sub(ground.world.now_ms());
         runtime::sleep(Duration::from_millis(wait)).await;
-        let Some(process) = ground.any() else { continue };
+        let Some(process) = ground.one_of(event.seed) else { continue };
         match event.fault {
             Fault::ClockJump => {
                 let jump =
                     i64::try_from(Chance::seeded(event.seed).below(7_200_000)).unwrap_or(0) - 3_600_000;
-                process.clock.set_skew_ms(jump);
+                process.machine.set_skew_ms(jump);
                 ground.world.count(Fault::ClockJump);
                 ground.world.event(format_args!("the clock is {jump} ms ahead"));
             }
@@ -366,29 +380,35 @@ async fn restarts(ground: Arc<Ground>) {
     }
 }
 
-/// The last process finds no limits in its configuration: what is left to be done and read may cost what it does.
+/// The last process finds no limits in its configuration: what is left to be done and read may cost what it does. Where
+/// they leave room for all that workers have to do, they stay.
 async fn lift_limits(ground: &Ground, site: &Site) {
     let world = &ground.world;
-    let Some(process) = site.process().filter(|_| world.plan.limits.is_some()) else { return };
+    let Some(plan) = &world.plan.limits else { return };
+    let Some(process) = site.process() else { return };
     limits::judge_grants(world, &*process.catalog, &ground.providers).await;
+    if plan.generous && world.plan.workers.upkeep.is_some() {
+        return;
+    }
     world.end(1);
     runtime::sleep(Duration::from_secs(10)).await;
 }
 
 /// Harms one replica of a blob that has another one.
 async fn harm(ground: &Ground, process: &Process, fault: Fault, seed: u64) {
-    if ground.world.plan.workers.drains() && ground.providers.len() <= ground.world.plan.factor as usize {
+    if ground.world.plan.workers.drains() && ground.providers.len() <= ground.world.plan.factor_max() as usize
+    {
         // What is left then is not read before it counts.
         return;
     }
     let Ok(rows) = process.catalog.replicas(None, u32::MAX).await else { return };
     let intact = laws::intact_replicas(&rows, &ground.providers);
-    // Of what has too many replicas some go unread: one that is harmed has to leave as many as are kept.
+    // Of what has too many replicas, or will have, some go unread: one that is harmed has to leave as many as are kept.
     let live = |blob: &types::BlobId| {
         rows.iter().filter(|row| row.blob == *blob && row.state == ReplicaState::Live).count()
     };
     let is_spare = |(blob, replicas): &(types::BlobId, Vec<(usize, String)>)| {
-        replicas.len() > 1 && live(blob) <= ground.world.plan.factor as usize
+        replicas.len() > 1 && live(blob) <= ground.world.plan.factor_min() as usize
     };
     let spare: Vec<_> = intact.into_iter().filter(is_spare).map(|(_, replicas)| replicas).collect();
     let chance = Chance::seeded(seed);

@@ -11,7 +11,7 @@ use workers::{Drain, Lifecycle, Observer, Quarantine, RunStatus, ScrubOptions, U
 use crate::catalogs::CatalogsPlan;
 use crate::instances::InstancesPlan;
 use crate::provider::Provider;
-use crate::{Ask, BackendPlan, Fault, Op, Plan, Verb, Window, expiring};
+use crate::{Ask, BackendPlan, Fault, Op, Plan, Verb, Window, decisions, expiring};
 
 /// What workers do in one run.
 #[derive(Debug, Clone, Default)]
@@ -22,6 +22,8 @@ pub struct WorkersPlan {
     pub orders: Vec<Order>,
     /// Objects that expire.
     pub expiry: Option<ExpiryPlan>,
+    /// Above how many dooms within an hour, those by clients included, the brake holds deletes, where it does.
+    pub clients_brake: Option<u64>,
     /// For how long things go wrong when no client asks for anything any more.
     pub linger_ms: u64,
 }
@@ -79,23 +81,32 @@ pub struct ExpiryPlan {
     pub seed: u64,
 }
 
-/// Draws what workers do, how many instances there are, and what befalls the catalog, for a plan without limits, breakers
-/// and outages: each of those keeps workers from what they would do.
+/// Draws what workers do, how many instances there are, and what befalls the catalog. Limits, breakers and outages keep
+/// workers from what they would do, so they are together in some of these plans only.
 pub(crate) fn draw(seed: u64, plan: &mut Plan) {
-    if plan.limits.is_some() || plan.breakers.is_some() || !plan.outages.is_empty() {
+    let held_up = plan.limits.is_some() || plan.breakers.is_some() || !plan.outages.is_empty();
+    if held_up && Chance::seeded(seed ^ 0xb07d).below(3) > 0 {
         return;
     }
     let calm = plan.is_calm();
     let mut workers = WorkersPlan::draw(&Chance::seeded(seed ^ 0xe4b), calm, &mut plan.backends);
+    if held_up {
+        workers.make_do(plan.limits.is_some());
+        plan.workers = workers;
+        return;
+    }
     plan.instances = workers.draw_instances(&Chance::seeded(seed ^ 0x1257), &mut plan.backends);
+    if let Some(instances) = &mut plan.instances {
+        instances.draw_skews(&Chance::seeded(seed ^ 0xc10c));
+    }
     if plan.instances.is_none() {
         plan.catalogs = workers.draw_catalogs(&Chance::seeded(seed ^ 0xca7a), &mut plan.backends);
     }
     if plan.catalogs.is_some() {
         without_uploads(&mut plan.clients);
     }
-    if workers.expiry.is_some() || plan.instances.is_some() || plan.catalogs.is_some() {
-        // How old an object is can be said only where clocks are right, and instances agree on theirs.
+    if plan.instances.is_none() && (workers.expiry.is_some() || plan.catalogs.is_some()) {
+        // How old an object is can be said only where the clock is right: one process has no other.
         plan.crashes.iter_mut().for_each(|crash| crash.skew_ms = 0);
         plan.events.retain(|event| event.fault != Fault::ClockJump);
     }
@@ -132,7 +143,17 @@ impl WorkersPlan {
             let until_ms = from_ms + 5_000 + draw.below(30_000);
             backends[away].windows.push(Window { fault, from_ms, until_ms });
         }
-        Self { upkeep, orders, expiry, linger_ms }
+        Self { upkeep, orders, expiry, clients_brake: None, linger_ms }
+    }
+
+    /// What they do where limits, breakers or outages hold them up.
+    fn make_do(&mut self, limited: bool) {
+        // Its age is told by a clock that may be wrong there.
+        self.expiry = None;
+        if let Some(upkeep) = self.upkeep.as_mut().filter(|_| limited) {
+            // Who proves everything every few seconds has nothing left for anything else.
+            upkeep.scrub_ms = upkeep.scrub_ms.map(|pause| pause.max(30_000));
+        }
     }
 
     /// Several instances in one of six plans whose replicas are kept: what one of them leaves behind is found by
@@ -146,7 +167,10 @@ impl WorkersPlan {
             return None;
         }
         let instances = InstancesPlan::draw(chance);
-        self.expiry = None;
+        if let Some(upkeep) = self.upkeep.as_mut().filter(|_| self.expiry.is_some()) {
+            // Each instance proves everything again and again, for as long as the brake is watched too.
+            upkeep.scrub_ms = upkeep.scrub_ms.map(|pause| pause.max(20_000));
+        }
         self.orders.retain(|order| !matches!(order.command, Command::Rebalance { .. }));
         // What comes from the dead is charged only when it is found.
         backends.iter_mut().for_each(|backend| backend.quota = None);
@@ -164,9 +188,8 @@ impl WorkersPlan {
             return None;
         }
         let catalogs = CatalogsPlan::draw(chance);
+        let count = backends.len();
         self.expiry = None;
-        // A drain and what is quarantined are not judged across a rebuild.
-        self.orders.clear();
         for backend in backends {
             backend.quota = None;
             // A catalog that comes back believes listings, and does not know of what they hide.
@@ -175,6 +198,7 @@ impl WorkersPlan {
         }
         self.linger_ms =
             catalogs.fates.iter().map(|fate| fate.at_ms).max().unwrap_or(0) + chance.below(20_000);
+        (self.orders, self.clients_brake) = decisions::draw(chance, count);
         Some(catalogs)
     }
 
@@ -218,6 +242,9 @@ impl WorkersPlan {
 
     /// From when on too much is doomed.
     pub(crate) fn brake(&self) -> Option<BrakeSettings> {
+        if let Some(floor) = self.clients_brake {
+            return Some(BrakeSettings { share_ppm: 1, floor, clients: true });
+        }
         let floor = self.expiry.as_ref()?.brake_floor?;
         Some(BrakeSettings { share_ppm: 1, floor, clients: false })
     }

@@ -14,6 +14,7 @@ use types::{ETag, Timestamp};
 
 use crate::body::Ledger;
 use crate::catalogs::Catalogs;
+use crate::factors::Factor;
 use crate::history::Record;
 use crate::imports::Imports;
 use crate::instances::Stopped;
@@ -51,6 +52,8 @@ pub(crate) struct World {
     calm: AtomicBool,
     /// The same for a while.
     truce: AtomicBool,
+    /// Replicas wanted of each blob.
+    pub(crate) factor: Factor,
     /// What befalls the catalog.
     pub(crate) catalogs: Catalogs,
     /// At which records another history begins.
@@ -91,6 +94,7 @@ impl World {
         let kill = (1..=plan.processes()).map(|process| (process, Notify::new())).collect();
         Self {
             chance: Chance::seeded(plan.seed ^ 0x0077_0712),
+            factor: Factor::new(&plan),
             plan,
             started: Mutex::default(),
             sequence: AtomicU64::new(1),
@@ -146,7 +150,9 @@ impl World {
     /// Holds a point up, or kills the process there.
     pub(crate) fn pause(&self, point: &'static str) -> Pause {
         let points = self.points.fetch_add(1, Ordering::Relaxed) + 1;
-        assert!(points < POINTS_MAX, "seed {}: something runs in circles, at {point}", self.plan.seed);
+        if points >= POINTS_MAX {
+            self.gives_up(point);
+        }
         let process = runtime::simulation::process();
         if self.is_killed(process) {
             return Pause::Forever;
@@ -165,6 +171,14 @@ impl World {
             60..97 => Pause::Time(Duration::from_millis(self.chance.below(25))),
             _ => Pause::Time(Duration::from_millis(self.chance.below(1_500))),
         }
+    }
+
+    /// Something runs in circles: what happened last tells what.
+    fn gives_up(&self, point: &str) -> ! {
+        let (_, lines) = self.trace();
+        let last = lines.len().saturating_sub(40);
+        lines[last..].iter().for_each(|line| println!("{line}"));
+        panic!("seed {}: something runs in circles, at {point}", self.plan.seed);
     }
 
     /// Counts towards the next crash.

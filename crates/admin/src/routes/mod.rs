@@ -16,7 +16,8 @@ use time::format_description::well_known::Rfc3339;
 use types::Timestamp;
 
 /// A time as the API spells it.
-pub(crate) fn rfc3339(at: Timestamp) -> String {
+#[must_use]
+pub fn rfc3339(at: Timestamp) -> String {
     offset(at).format(&Rfc3339).unwrap_or_default()
 }
 

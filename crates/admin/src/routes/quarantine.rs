@@ -5,7 +5,7 @@ use std::time::Duration;
 use catalog::Quarantined;
 use engine::{Bucket, EngineError};
 use http::StatusCode;
-use types::{ObjectKey, ReplicaId};
+use types::{ObjectKey, ReplicaId, Timestamp};
 
 use super::rfc3339;
 use crate::answer::{Answer, Refused, json, ok};
@@ -15,6 +15,8 @@ use crate::wire::{Quarantine, QuarantineAnswer, QuarantineItem};
 
 /// Replicas that are shown where nothing else is asked for.
 const SHOWN: u32 = 100;
+/// The end of the year 9999: what is behind it cannot be written down.
+const LAST_DAY_MS: u64 = 253_402_300_799_999;
 /// How long a restoration is waited for: it reads all bytes.
 const WAIT: Duration = Duration::from_secs(30);
 
@@ -38,9 +40,14 @@ fn item(house: &House, row: &Quarantined) -> QuarantineItem {
         size_bytes: row.size,
         charged_bytes: row.charged,
         written_at: rfc3339(row.replica.timestamp()),
-        deleted_at: rfc3339(row.until),
+        deleted_at: ends(row.until),
         key: says.map(|(bucket, key)| format!("{bucket}/{key}")),
     }
+}
+
+/// A time that no calendar has is none.
+fn ends(until: Timestamp) -> String {
+    if until.as_millis() > LAST_DAY_MS { "never".to_owned() } else { rfc3339(until) }
 }
 
 pub(crate) async fn delete(house: &House, id: &str, query: Option<&str>) -> Answer {

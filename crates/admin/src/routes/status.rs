@@ -1,6 +1,6 @@
 //! How the backends are doing.
 
-use catalog::{BackendTotals, Drain, Totals};
+use catalog::{BackendTotals, BrakeState, Drain, Totals};
 use engine::{Place, UsageOf};
 use types::LimitKind;
 
@@ -13,13 +13,14 @@ use crate::wire::{BackendStatus, Integrity, OverReplication, Replication, Status
 pub(crate) async fn status(house: &House, query: Option<&str>) -> Answer {
     Query::read(query, &[])?;
     let catalog = house.engine.catalog();
-    let (totals, drains) = match (catalog.totals().await, catalog.drains().await) {
-        (Ok(totals), Ok(drains)) => (Some(totals), drains),
-        (Err(error), _) | (_, Err(error)) => {
-            tracing::warn!(%error, "the admin API tells the status without the catalog");
-            (None, Vec::new())
-        }
-    };
+    let (totals, drains, brake) =
+        match (catalog.totals().await, catalog.drains().await, catalog.brake().await) {
+            (Ok(totals), Ok(drains), Ok(brake)) => (Some(totals), drains, brake),
+            (Err(error), ..) | (_, Err(error), _) | (.., Err(error)) => {
+                tracing::warn!(%error, "the admin API tells the status without the catalog");
+                (None, Vec::new(), BrakeState::default())
+            }
+        };
     let db_healthy = totals.is_some();
     let totals = totals.unwrap_or_default();
     let usage = house.grants.usage().await.unwrap_or_default();
@@ -30,6 +31,7 @@ pub(crate) async fn status(house: &House, query: Option<&str>) -> Answer {
         under_replicated: totals.under_replicated,
         over_replicated: totals.over_replicated,
         uploads_open: totals.uploads_open,
+        brake_engaged: brake.engaged_at.is_some(),
         integrity: integrity(house),
         backends: places.map(|place| backend(house, place, &totals, &drains, &usage)).collect(),
     })

@@ -16,12 +16,17 @@ impl<A: Around> Fleet for Decorated<A> {
         reads!(self.drains())
     }
 
-    async fn start_drain(&self, backend: BackendId, at: Timestamp) -> Result<(), CatalogError> {
-        writes!(self.start_drain(backend, at))
+    async fn start_drain(
+        &self,
+        change: ChangeId,
+        backend: BackendId,
+        at: Timestamp,
+    ) -> Result<(), CatalogError> {
+        writes!(self.start_drain(change, backend, at))
     }
 
-    async fn cancel_drain(&self, backend: BackendId) -> Result<bool, CatalogError> {
-        writes!(self.cancel_drain(backend))
+    async fn cancel_drain(&self, change: ChangeId, backend: BackendId) -> Result<bool, CatalogError> {
+        writes!(self.cancel_drain(change, backend))
     }
 
     async fn held(

@@ -67,7 +67,7 @@ impl<A: Around> Brake for Decorated<A> {
         reads!(self.brake())
     }
 
-    async fn release_brake(&self) -> Result<(), CatalogError> {
-        writes!(self.release_brake())
+    async fn release_brake(&self, change: ChangeId) -> Result<(), CatalogError> {
+        writes!(self.release_brake(change))
     }
 }

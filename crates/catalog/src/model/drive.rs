@@ -1,5 +1,6 @@
 //! The property: whatever is done in whatever order, a catalog and the model answer alike.
 
+mod brake;
 mod imports;
 mod limits;
 mod repair;
@@ -66,6 +67,7 @@ enum Op {
     Postpone { blob: u8 },
     Factor { wanted: u32 },
     Prove { replica: u8 },
+    Brake { what: u8 },
 }
 
 fn ops() -> impl Strategy<Value = Vec<Op>> {
@@ -106,6 +108,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         2 => any::<u8>().prop_map(|blob| Op::Postpone { blob }),
         1 => (1..4_u32).prop_map(|wanted| Op::Factor { wanted }),
         1 => any::<u8>().prop_map(|replica| Op::Prove { replica }),
+        1 => any::<u8>().prop_map(|what| Op::Brake { what }),
         4 => (0..12_u8, 0..4_u8, 0..24_u8, 0..6_u8).prop_map(
             |(prefix, delimiter, after, limit)| Op::List { prefix, delimiter, after, limit }),
     ];
@@ -298,6 +301,8 @@ impl Drive {
             Op::Reboot => {
                 self.w.boot = self.w.ids.boot();
                 self.model.begin_boot(self.w.boot, self.clock);
+                // The next round looks at all blobs again.
+                self.factor = None;
                 self.w.catalog.begin_boot(self.w.boot, self.clock).await.unwrap();
             }
             Op::Repeat => self.repeat().await,
@@ -305,6 +310,7 @@ impl Drive {
             Op::Postpone { blob } => self.postpone(*blob).await,
             Op::Factor { wanted } => self.change_factor(*wanted).await,
             Op::Prove { replica } => self.prove(*replica).await,
+            Op::Brake { what } => self.brake(*what).await,
             Op::List { prefix, delimiter, after, limit } => {
                 self.list(*prefix, *delimiter, *after, u32::from(*limit)).await;
             }
@@ -316,10 +322,11 @@ impl Drive {
         let id = self.w.backends[usize::from(backend % 3)];
         if backend < 90 {
             self.model.start_drain(id);
-            return self.w.catalog.start_drain(id, now()).await.unwrap();
+            return self.w.catalog.start_drain(self.w.ids.change(), id, now()).await.unwrap();
         }
         for id in self.w.backends.clone() {
-            assert_eq!(self.w.catalog.cancel_drain(id).await.unwrap(), self.model.cancel_drain(id));
+            let (change, expected) = (self.w.ids.change(), self.model.cancel_drain(id));
+            assert_eq!(self.w.catalog.cancel_drain(change, id).await.unwrap(), expected);
         }
     }
 
@@ -661,6 +668,7 @@ impl Drive {
         self.compare_repair().await;
         self.compare_imports().await;
         self.compare_proofs().await;
+        self.compare_brake().await;
     }
 
     fn pieces(&self, object: &Object) -> Vec<Piece> {

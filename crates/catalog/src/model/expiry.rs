@@ -16,6 +16,10 @@ impl Model {
     }
 
     pub(crate) fn expire(&mut self, bucket: crate::BucketId, seen: &[SeenObject]) -> u32 {
+        self.as_a_worker(|model| model.expire_all(bucket, seen))
+    }
+
+    fn expire_all(&mut self, bucket: crate::BucketId, seen: &[SeenObject]) -> u32 {
         let mut removed = 0;
         for object in seen {
             let place = (bucket, object.key.clone());

@@ -48,9 +48,12 @@ impl Model {
     }
 
     pub(crate) fn remark(&mut self, factor: u32) {
-        for (blob, known) in self.blobs.iter_mut().filter(|(_, known)| known.wanted != factor) {
+        for blob in self.referenced_blobs() {
+            let Some(known) = self.blobs.get_mut(&blob).filter(|known| known.wanted != factor) else {
+                continue;
+            };
             known.wanted = factor;
-            if let Some(waits) = self.waits.get_mut(blob) {
+            if let Some(waits) = self.waits.get_mut(&blob) {
                 waits.0 = Timestamp::default();
             }
         }

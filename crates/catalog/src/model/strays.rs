@@ -55,6 +55,13 @@ impl Model {
 
     /// Dooms quarantined replicas, those that are named or those that are due.
     pub(crate) fn doom_quarantined(&mut self, named: &[ReplicaId], now: Option<Timestamp>) -> u32 {
+        match now {
+            Some(_) => self.as_a_worker(|model| model.doom_all_quarantined(named, now)),
+            None => self.doom_all_quarantined(named, now),
+        }
+    }
+
+    fn doom_all_quarantined(&mut self, named: &[ReplicaId], now: Option<Timestamp>) -> u32 {
         let mut doomed = 0;
         for (id, replica) in &mut self.replicas {
             let due = named.contains(id) || now.is_some_and(|now| replica.due <= now);

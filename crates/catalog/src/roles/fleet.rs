@@ -19,10 +19,15 @@ pub trait Fleet: Send + Sync + 'static {
 
     /// From now on nothing new is charged to the backend, whatever room it has. One that drains already goes
     /// on as it began. Refused: `Changed` where the catalog does not know it.
-    async fn start_drain(&self, backend: BackendId, at: Timestamp) -> Result<(), CatalogError>;
+    async fn start_drain(
+        &self,
+        change: ChangeId,
+        backend: BackendId,
+        at: Timestamp,
+    ) -> Result<(), CatalogError>;
 
     /// The backend takes new replicas again; what was moved away stays where it is. Says whether it drained.
-    async fn cancel_drain(&self, backend: BackendId) -> Result<bool, CatalogError>;
+    async fn cancel_drain(&self, change: ChangeId, backend: BackendId) -> Result<bool, CatalogError>;
 
     /// Live and suspect replicas on one backend whose blobs are referenced, behind a replica id: looks at
     /// `rows_max` rows of the ledger at most, so a page may be empty and still not the last.

@@ -23,8 +23,9 @@ pub trait Repair: Send + Sync + 'static {
     /// Referenced blobs with more live replicas than wanted, behind an id, in their order, at most `limit`.
     async fn surplus_blobs(&self, after: Option<BlobId>, limit: u32) -> Result<Vec<BlobId>, CatalogError>;
 
-    /// Goes on with marking all blobs as wanting `factor` replicas, at most `limit` of them; begins anew
-    /// where the factor is another one than the last time. Says whether there is more to do.
+    /// Goes on with marking all referenced blobs as wanting `factor` replicas, at most `limit` of them; begins anew
+    /// where the factor is another one than the last time, or another boot died since. Those of the
+    /// internal bucket stay as they are. Says whether there is more to do.
     async fn remark_wanted(&self, factor: u32, limit: u32) -> Result<bool, CatalogError>;
 }
 
@@ -68,5 +69,5 @@ pub trait Brake: Send + Sync + 'static {
     async fn brake(&self) -> Result<BrakeState, CatalogError>;
 
     /// An operator has looked: deletes go on, and the counting begins anew.
-    async fn release_brake(&self) -> Result<(), CatalogError>;
+    async fn release_brake(&self, change: ChangeId) -> Result<(), CatalogError>;
 }

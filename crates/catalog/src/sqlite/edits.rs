@@ -4,13 +4,13 @@ use runtime::mutation;
 use rusqlite::params;
 
 use super::rows::{int, json};
-use super::writer::Tx;
+use super::writer::{Dooms, Tx};
 use super::writes::{already, check, find_present, recorded_commit, replace};
 use super::{content, journal, objects};
 use crate::journal::{Answer, Deleted, Entry, Item};
 use crate::{
-    CatalogError, Committed, CopyObject, DeleteAnswer, DeleteItem, DeleteObjects, Object, ObjectState,
-    Refusal, SetTags,
+    BucketId, CatalogError, Committed, CopyObject, DeleteAnswer, DeleteItem, DeleteObjects, Object,
+    ObjectState, Refusal, SetTags,
 };
 
 pub(super) fn copy_object(tx: &mut Tx<'_>, copy: CopyObject) -> Result<Committed, CatalogError> {
@@ -56,6 +56,10 @@ pub(super) fn delete_objects(
             Some(Answer::Deleted(answers)) => Ok(answers.into_iter().map(DeleteAnswer::from).collect()),
             _ => Err(journal::reused(delete.change)),
         };
+    }
+    if delete.bucket == BucketId::INTERNAL {
+        // What a snapshot has made superfluous: clients had no part in it.
+        tx.dooms(Dooms::Safely);
     }
     let sequence = tx.next_sequence();
     let mut entry = Entry::new();

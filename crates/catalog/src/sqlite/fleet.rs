@@ -9,7 +9,7 @@ use super::replicas::{self, Charged};
 use super::rows::{self, millis, size};
 use super::writer::{Dooms, Tx};
 use super::{Sqlite, journal, reaping, stmt};
-use crate::journal::Entry;
+use crate::journal::{Entry, Item};
 use crate::{
     BackendId, CatalogError, DoomedPage, DoomedRow, Drain, Fleet, Held, HeldPage, OnBackend, Refusal,
     Removed, Retire, Retired,
@@ -24,12 +24,17 @@ impl Fleet for Sqlite {
         self.snapshot(drains).await
     }
 
-    async fn start_drain(&self, backend: BackendId, at: Timestamp) -> Result<(), CatalogError> {
-        self.write(move |tx| start_drain(tx, backend, at)).await
+    async fn start_drain(
+        &self,
+        change: ChangeId,
+        backend: BackendId,
+        at: Timestamp,
+    ) -> Result<(), CatalogError> {
+        self.write(move |tx| start_drain(tx, change, backend, at)).await
     }
 
-    async fn cancel_drain(&self, backend: BackendId) -> Result<bool, CatalogError> {
-        self.write(move |tx| cancel_drain(tx, backend)).await
+    async fn cancel_drain(&self, change: ChangeId, backend: BackendId) -> Result<bool, CatalogError> {
+        self.write(move |tx| cancel_drain(tx, change, backend)).await
     }
 
     async fn held(
@@ -116,22 +121,54 @@ fn on_backend(conn: &Connection, backend: BackendId) -> Result<Option<OnBackend>
     }))
 }
 
-fn start_drain(tx: &Tx<'_>, backend: BackendId, at: Timestamp) -> Result<(), CatalogError> {
-    tx.execute(
+fn start_drain(
+    tx: &mut Tx<'_>,
+    change: ChangeId,
+    backend: BackendId,
+    at: Timestamp,
+) -> Result<(), CatalogError> {
+    if journal::find(tx, change)?.is_some() {
+        return Ok(());
+    }
+    let started = tx.execute(
         "UPDATE backends SET drain_since = ?2, drain_moved = 0, drain_moved_bytes = 0 \
          WHERE id = ?1 AND drain_since IS NULL",
         params![backend.0, millis(at)],
     )?;
+    if started == 1 {
+        return append_drain(tx, change, backend, Some(at));
+    }
     let known = tx.stmt("SELECT 1 FROM backends WHERE id = ?1")?.exists([backend.0])?;
     if known { Ok(()) } else { Err(Refusal::Changed("the backend").into()) }
 }
 
-fn cancel_drain(tx: &Tx<'_>, backend: BackendId) -> Result<bool, CatalogError> {
-    let changed = tx.execute(
+fn cancel_drain(tx: &mut Tx<'_>, change: ChangeId, backend: BackendId) -> Result<bool, CatalogError> {
+    if journal::find(tx, change)?.is_some() {
+        return Ok(true);
+    }
+    let ended = tx.execute(
         "UPDATE backends SET drain_since = NULL WHERE id = ?1 AND drain_since IS NOT NULL",
         [backend.0],
     )?;
-    Ok(changed == 1)
+    if ended == 1 {
+        append_drain(tx, change, backend, None)?;
+    }
+    Ok(ended == 1)
+}
+
+fn append_drain(
+    tx: &mut Tx<'_>,
+    change: ChangeId,
+    backend: BackendId,
+    since: Option<Timestamp>,
+) -> Result<(), CatalogError> {
+    if mutation::is_on("drain.journaled") {
+        return Ok(());
+    }
+    let mut entry = Entry::new();
+    entry.push(Item::Drain { backend: backend.0, since });
+    let sequence = tx.next_sequence();
+    journal::append(tx, change, sequence, &entry, None)
 }
 
 fn held(

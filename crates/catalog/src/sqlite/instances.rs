@@ -76,7 +76,18 @@ fn declare_dead(tx: &mut Tx<'_>, boot: BootId, beats: u64, at: Timestamp) -> Res
     if died == 1 && !mutation::is_on("declare.buries") {
         bury(tx, boot, at)?;
     }
+    if died == 1 {
+        look_at_all_again(tx)?;
+    }
     Ok(died == 1)
+}
+
+/// What the dead wrote last may be marked with the factor of another configuration: a round begins anew.
+fn look_at_all_again(tx: &Tx<'_>) -> Result<(), CatalogError> {
+    if !mutation::is_on("bury.remarks") {
+        tx.execute("UPDATE rounds SET marked = x'' WHERE id = 1", [])?;
+    }
+    Ok(())
 }
 
 /// Everyone else is dead: one process owns the catalog.
@@ -85,6 +96,9 @@ pub(super) fn outlive(tx: &mut Tx<'_>, boot: BootId, at: Timestamp) -> Result<()
         .stmt("SELECT boot FROM instances WHERE alive = 1 AND boot <> ?1")?
         .query_map(params![boot.to_bytes()], |row| Ok(BootId::from_bytes(row.get(0)?)))?
         .collect::<rusqlite::Result<_>>()?;
+    if !others.is_empty() {
+        look_at_all_again(tx)?;
+    }
     for other in others {
         tx.execute("UPDATE instances SET alive = 0 WHERE boot = ?1", params![other.to_bytes()])?;
         if !mutation::is_on("boot.buries") {

@@ -7,7 +7,7 @@ use types::ChangeId;
 use super::rows::{int, to_json};
 use super::writer::Tx;
 use crate::CatalogError;
-use crate::journal::{Answer, Entry};
+use crate::journal::{Answer, Entry, Item};
 
 /// What the journal recorded of a change that happened before.
 pub(super) struct Recorded {
@@ -39,10 +39,25 @@ pub(super) fn append(
     entry: &Entry<'_>,
     answer: Option<&Answer>,
 ) -> Result<(), CatalogError> {
-    tx.happens_at(change.timestamp());
+    tx.is_change(change);
     tx.execute(
         "INSERT INTO journal (change, seq, shipped, entry, answer) VALUES (?1, ?2, ?3, ?4, ?5)",
         params![change.to_bytes(), int(sequence), entry.is_internal(), to_json(entry), answer.map(to_json)],
+    )?;
+    Ok(())
+}
+
+/// Adds to the entry of a change that this transaction appended: the two are shipped together or not at all.
+pub(super) fn amend(tx: &Tx<'_>, change: ChangeId, item: Item<'static>) -> Result<(), CatalogError> {
+    let text: String = tx
+        .stmt("SELECT entry FROM journal WHERE change = ?1")?
+        .query_row(params![change.to_bytes()], |row| row.get(0))?;
+    let mut entry: Entry<'static> = serde_json::from_str(&text)
+        .map_err(|error| CatalogError::Damaged(format!("journal entry of change {change}: {error}")))?;
+    entry.push(item);
+    tx.execute(
+        "UPDATE journal SET entry = ?2 WHERE change = ?1",
+        params![change.to_bytes(), to_json(&entry)],
     )?;
     Ok(())
 }

@@ -7,6 +7,7 @@ mod audit;
 mod brake;
 mod completion;
 mod content;
+mod decided;
 mod deployment;
 mod edits;
 mod expiry;
@@ -48,6 +49,7 @@ use runtime::Clock;
 use rusqlite::{CachedStatement, Connection};
 use tokio::sync::Semaphore;
 
+pub use decided::Glance;
 pub use open::{MemoryFile, OpenError, Options, WhenHeld};
 pub use rebuild::Rebuild;
 

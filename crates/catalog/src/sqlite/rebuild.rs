@@ -15,10 +15,10 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
 use serde::Deserialize;
 use types::{BlobId, ChangeId, ETag, Timestamp};
 
-use super::audit;
 use super::open::{self, MemoryFile, OpenError, WhenHeld};
 use super::rows::{self, content_columns, int, json, millis, to_json};
-use crate::journal::{Entry, Item, ManifestPart, ObjectItem, PartItem, ReplicaItem, Slice};
+use super::{audit, decided};
+use crate::journal::{Entry, Item, ManifestPart, ObjectItem, PartItem, QuarantinedItem, ReplicaItem, Slice};
 use crate::{
     BackendId, BucketId, CatalogError, Checksums, Client, Content, Identity, InternalFile, Names,
     ObjectHeaders, ObjectState, Rebuilding, Rebuilt, Upload,
@@ -48,10 +48,20 @@ enum Destination {
 }
 
 #[derive(Deserialize)]
-struct Line {
+pub(super) struct Line {
     change: ChangeId,
-    seq: u64,
-    entry: Entry<'static>,
+    pub(super) seq: u64,
+    pub(super) entry: Entry<'static>,
+}
+
+/// Reads a line of a file. What a later release says in it is not passed over.
+pub(super) fn read_line(file: &str, text: &str) -> Result<Line, CatalogError> {
+    serde_json::from_str(text).map_err(|error| {
+        let version = env!("CARGO_PKG_VERSION");
+        CatalogError::Damaged(format!(
+            "{file}: {error}. A rebuild is done by the release that wrote it, or a later one; this is {version}"
+        ))
+    })
 }
 
 impl Rebuild {
@@ -121,8 +131,7 @@ impl Rebuilding for Rebuild {
         let mut applied = 0;
         let mut last = 0;
         for text in lines {
-            let line: Line = serde_json::from_str(text)
-                .map_err(|error| CatalogError::Damaged(format!("{file}: {error}")))?;
+            let line = read_line(file, text)?;
             last = last.max(line.seq);
             if after.is_none_or(|after| line.seq > after) {
                 apply(&tx, line)?;
@@ -151,8 +160,10 @@ impl Rebuilding for Rebuild {
             stmt(&tx, sql)?.execute([])?;
         }
         stmt(&tx, KEEP_FILES)?.execute([])?;
+        decided::forget_backends(&tx)?;
         // What is suspect is proved once more: it may have been found, and why it is doubted is lost.
         stmt(&tx, "UPDATE replicas SET next_attempt = ?1 WHERE state IN (2, 3)")?.execute(params![due])?;
+        decided::give_time(&tx, at)?;
         stmt(&tx, "UPDATE counters SET sequence = sequence + ?1, doomed_seq = 1 WHERE id = 1")?
             .execute(params![SEQUENCE_JUMP])?;
         stmt(&tx, "DELETE FROM meta WHERE name LIKE 'rebuild%'")?.execute([])?;
@@ -167,6 +178,7 @@ impl Rebuilding for Rebuild {
             unreadable: count(UNREADABLE)?,
             replaced: None,
             wrong,
+            decided: decided::read(&tx)?,
         };
         tx.commit()?;
         let Self { conn, place } = *self;
@@ -203,7 +215,7 @@ fn move_away(path: &Path, epoch: u64) -> std::io::Result<Option<PathBuf>> {
 }
 
 /// A prepared statement. It passes by the plans that are checked: a rebuild reads whole tables on purpose.
-fn stmt<'c>(conn: &'c Connection, sql: &str) -> rusqlite::Result<CachedStatement<'c>> {
+pub(super) fn stmt<'c>(conn: &'c Connection, sql: &str) -> rusqlite::Result<CachedStatement<'c>> {
     conn.prepare_cached(sql)
 }
 
@@ -228,6 +240,7 @@ fn know(conn: &Connection, names: &Names) -> Result<(), CatalogError> {
             return Err(other("bucket", name.as_str()));
         }
     }
+    decided::name_backends(conn, &names.backends)?;
     for (BackendId(id), name) in &names.backends {
         stmt(conn, "INSERT OR IGNORE INTO backends (id, name, late_arrival_ms) VALUES (?1, ?2, ?3)")?
             .execute(params![id, name.as_str(), LATE_ARRIVAL_MS])?;
@@ -274,14 +287,9 @@ fn apply_item(conn: &Connection, item: Item<'_>) -> Result<(), CatalogError> {
         ),
         Item::Blob { blob, size, wanted, md5, blocks } => put_blob(conn, blob, size, wanted, md5, &blocks),
         Item::Live(replica) => put_replica(conn, &replica),
-        Item::Quarantined(replica) => {
+        Item::Quarantined(QuarantinedItem { replica, until }) => {
             put_replica(conn, &replica)?;
-            // Whoever rebuilds a catalog decides on what it finds.
-            run(
-                conn,
-                "UPDATE replicas SET state = 4, next_attempt = ?2 WHERE replica = ?1",
-                params![replica.replica.to_bytes(), i64::MAX],
-            )
+            decided::quarantine(conn, &replica, until)
         }
         Item::Suspect { replica } => run(
             conn,
@@ -318,10 +326,16 @@ fn apply_item(conn: &Connection, item: Item<'_>) -> Result<(), CatalogError> {
         Item::Upload(upload) => put_upload(conn, &Upload::from(*upload)),
         Item::UploadAnswer { upload, answer } => answer_upload(conn, upload.to_bytes(), &answer),
         Item::Part(part) => put_part(conn, &part),
+        Item::Drain { backend, since } => decided::drain(conn, backend, since),
+        Item::Brake { since, why } => decided::brake(conn, since, &why),
     }
 }
 
-fn run(conn: &Connection, sql: &'static str, params: impl rusqlite::Params) -> Result<(), CatalogError> {
+pub(super) fn run(
+    conn: &Connection,
+    sql: &'static str,
+    params: impl rusqlite::Params,
+) -> Result<(), CatalogError> {
     stmt(conn, sql)?.execute(params)?;
     Ok(())
 }

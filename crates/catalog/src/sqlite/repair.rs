@@ -101,7 +101,8 @@ fn surplus_blobs(conn: &Connection, after: Option<BlobId>, limit: u32) -> Result
 }
 
 fn remark_wanted(tx: &Tx<'_>, factor: u32, limit: u32) -> Result<bool, CatalogError> {
-    // `marked` is the last blob that was marked; NULL once all are.
+    // `marked` is the last blob that was marked; NULL once all are. What is being written is marked as its writer
+    // says, and files of the journal are on two backends whatever the factor is.
     let (wanted, marked): (u32, Option<Vec<u8>>) = tx
         .stmt("SELECT wanted, marked FROM rounds WHERE id = 1")?
         .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
@@ -115,8 +116,9 @@ fn remark_wanted(tx: &Tx<'_>, factor: u32, limit: u32) -> Result<bool, CatalogEr
         .query_row(params![from, limit], |row| row.get(0))?;
     if let Some(last) = &last {
         tx.execute(
-            "UPDATE blobs SET wanted = ?1, next_attempt = 0 WHERE blob > ?2 AND blob <= ?3 AND wanted <> ?1",
-            params![factor, from, last],
+            "UPDATE blobs SET wanted = ?1, next_attempt = 0 WHERE blob > ?2 AND blob <= ?3 AND wanted <> ?1 \
+             AND refs > 0 AND (?4 OR blob NOT IN (SELECT blob FROM objects WHERE bucket = 0 AND blob IS NOT NULL))",
+            params![factor, from, last, mutation::is_on("remark.files")],
         )?;
     }
     tx.execute("UPDATE rounds SET wanted = ?1, marked = ?2 WHERE id = 1", params![factor, last])?;

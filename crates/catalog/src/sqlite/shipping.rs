@@ -8,8 +8,8 @@ use types::{
 };
 
 use super::rows::{self, Json, Key, size, upload_columns};
-use super::{Sqlite, limits, stmt};
-use crate::journal::{Entry, Item, ManifestPart, PartItem, ReplicaItem, Slice};
+use super::{Sqlite, brake, limits, stmt};
+use crate::journal::{Entry, Item, ManifestPart, PartItem, QuarantinedItem, ReplicaItem, Slice};
 use crate::{
     BackendId, BucketId, CatalogError, JournalLine, Names, Object, Shipping, SnapshotCursor, SnapshotPage,
     SnapshotTable, Unshipped,
@@ -120,6 +120,7 @@ fn snapshot_page(
             SnapshotTable::Objects => page.objects(conn, &after)?,
             SnapshotTable::Uploads => page.uploads(conn, after)?,
             SnapshotTable::Parts => page.parts(conn, after)?,
+            SnapshotTable::Decisions => page.decisions(conn, &after)?,
         };
         if !is_whole {
             let next = Some(SnapshotCursor { table, after: page.after });
@@ -137,7 +138,8 @@ fn next_table(table: SnapshotTable) -> Option<SnapshotTable> {
         SnapshotTable::Manifests => Some(SnapshotTable::Objects),
         SnapshotTable::Objects => Some(SnapshotTable::Uploads),
         SnapshotTable::Uploads => Some(SnapshotTable::Parts),
-        SnapshotTable::Parts => None,
+        SnapshotTable::Parts => Some(SnapshotTable::Decisions),
+        SnapshotTable::Decisions => None,
     }
 }
 
@@ -200,8 +202,8 @@ impl Page {
     fn replicas(&mut self, conn: &Connection, after: Vec<u8>) -> Result<bool, CatalogError> {
         let mut statement = stmt(
             conn,
-            "SELECT r.replica, r.blob, r.backend, r.path, r.charged, r.version, r.state, i.bucket, i.size, i.stamp \
-             FROM replicas AS r LEFT JOIN imports AS i ON i.replica = r.replica \
+            "SELECT r.replica, r.blob, r.backend, r.path, r.charged, r.version, r.state, i.bucket, i.size, i.stamp, \
+             r.next_attempt FROM replicas AS r LEFT JOIN imports AS i ON i.replica = r.replica \
              WHERE r.replica > ?1 ORDER BY r.replica",
         )?;
         let mut found = statement.query(params![after])?;
@@ -219,7 +221,11 @@ impl Page {
                 version: row.get(5)?,
             };
             let mut items = match row.get(6)? {
-                rows::QUARANTINED => vec![Item::Quarantined(item)],
+                rows::QUARANTINED => {
+                    let until = row.get::<_, i64>(10)?;
+                    let until = (until < i64::MAX).then(|| Timestamp::from_millis(rows::uint(until)));
+                    vec![Item::Quarantined(QuarantinedItem { replica: item, until })]
+                }
                 rows::SUSPECT => vec![Item::Live(item), Item::Suspect { replica }],
                 // Whoever writes it will be dead by the time that this is read.
                 rows::DOOMED | rows::WRITING => vec![Item::Live(item), Item::Doomed { replica }],
@@ -329,6 +335,28 @@ impl Page {
             }
         }
         Ok(true)
+    }
+
+    /// Backends that drain, by their numbers; the brake behind them.
+    fn decisions(&mut self, conn: &Connection, after: &[u8]) -> Result<bool, CatalogError> {
+        const BEHIND_ALL: [u8; 9] = [0xff; 9];
+        let from = after.first_chunk::<8>().map_or(0, |number| i64::from_be_bytes(*number));
+        let mut statement = stmt(
+            conn,
+            "SELECT id, drain_since FROM backends WHERE drain_since IS NOT NULL AND id > ?1 ORDER BY id",
+        )?;
+        let mut found = statement.query([from])?;
+        while let Some(row) = found.next()? {
+            let backend: i64 = row.get(0)?;
+            let item = Item::Drain { backend, since: Some(rows::time(row, 1)?) };
+            if !self.takes(&backend.to_be_bytes(), no_change(), 0, vec![item]) {
+                return Ok(false);
+            }
+        }
+        let brake = brake::state(conn)?;
+        let Some(since) = brake.engaged_at else { return Ok(true) };
+        let item = Item::Brake { since: Some(since), why: brake.why };
+        Ok(self.takes(&BEHIND_ALL, no_change(), 0, vec![item]))
     }
 }
 

@@ -158,9 +158,10 @@ fn doom_all(tx: &mut Tx<'_>, change: ChangeId, found: Vec<Charged>) -> Result<u3
     append(tx, change, &entry)
 }
 
-/// One item for each replica.
+/// One doom for each replica. The entry may say more by now: that the brake holds.
 fn count(entry: &Entry<'_>) -> u32 {
-    u32::try_from(entry.items.len()).unwrap_or(u32::MAX)
+    let doomed = entry.items.iter().filter(|item| matches!(item, Item::Doomed { .. }));
+    u32::try_from(doomed.count()).unwrap_or(u32::MAX)
 }
 
 /// Records a change that did something; says to how many replicas.

@@ -10,7 +10,7 @@ use types::{BlobId, ChangeId, ReplicaId, Timestamp};
 use super::rows::{self, int, millis};
 use super::writer::{Sums, Tx};
 use super::{journal, stmt};
-use crate::journal::{Entry, Item, ReplicaItem};
+use crate::journal::{Entry, Item, QuarantinedItem, ReplicaItem};
 use crate::{BackendId, CatalogError, ReplicaState, Stray, StrayTimes, TakenIn, ToProve, Unproved};
 
 /// Why it is suspect.
@@ -140,8 +140,10 @@ fn quarantine(
         tx.add_sums(backend.0, Sums { charged: int(stray.charge), ..Sums::default() });
     }
     let Stray { replica, blob, path, charge: charged, .. } = stray;
-    let item = ReplicaItem { replica, blob, backend: backend.0, path, charged, version: None };
-    entry.push(Item::Quarantined(item));
+    let replica = ReplicaItem { replica, blob, backend: backend.0, path, charged, version: None };
+    let ends = millis(until) < i64::MAX && !mutation::is_on("quarantine.journaled");
+    let until = ends.then_some(until);
+    entry.push(Item::Quarantined(QuarantinedItem { replica, until }));
     Ok(())
 }
 

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use runtime::{Server, mutation, simulation};
 use rusqlite::{CachedStatement, Connection, Params, params};
 use tokio::sync::{mpsc, oneshot};
-use types::{BootId, Timestamp};
+use types::{BootId, ChangeId};
 
 use super::{brake, faults, stmt};
 use crate::{CatalogError, Refusal};
@@ -120,7 +120,8 @@ pub(super) struct Tx<'a> {
     /// What the brake has to know of it.
     dooms: Dooms,
     doomed: u64,
-    at: Cell<Timestamp>,
+    /// The change that it appended to the journal.
+    change: Cell<Option<ChangeId>>,
 }
 
 /// Why a transaction dooms replicas that held something.
@@ -203,9 +204,9 @@ impl Tx<'_> {
         self.doomed += 1;
     }
 
-    /// When the change of this transaction was made.
-    pub(super) fn happens_at(&self, at: Timestamp) {
-        self.at.set(at);
+    /// This transaction is that change.
+    pub(super) fn is_change(&self, change: ChangeId) {
+        self.change.set(Some(change));
     }
 
     /// Refuses an owner that is not alive.
@@ -290,7 +291,7 @@ where
         let caught = catch_unwind(AssertUnwindSafe(|| {
             let answer = (self.work)(tx)?;
             tx.flush_sums()?;
-            brake::count(tx, tx.dooms, tx.doomed, tx.at.get())?;
+            brake::count(tx, tx.dooms, tx.doomed, tx.change.get())?;
             Ok(answer)
         }));
         let result =
@@ -445,7 +446,7 @@ impl WriterThread {
             sums: Vec::new(),
             dooms: Dooms::default(),
             doomed: 0,
-            at: Cell::default(),
+            change: Cell::default(),
         };
         let keep = job.run(&mut tx);
         if conn.is_autocommit() {

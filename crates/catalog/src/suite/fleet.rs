@@ -36,7 +36,7 @@ async fn reserved_on(w: &World, factor: u32) -> Vec<BackendId> {
 
 pub(super) async fn a_draining_backend_takes_nothing_new(w: World) {
     w.put("k", 5).await;
-    w.catalog.start_drain(w.backends[0], now()).await.unwrap();
+    w.catalog.start_drain(w.ids.change(), w.backends[0], now()).await.unwrap();
     assert_eq!(reserved_on(&w, 3).await, w.backends[1..]);
     let mine = w.reserve(2, 1).await;
     let add = AddReplica {
@@ -52,16 +52,16 @@ pub(super) async fn a_draining_backend_takes_nothing_new(w: World) {
     w.catalog.let_go(w.boot, vec![lost]).await.unwrap();
 
     let later = now().plus(std::time::Duration::from_secs(5));
-    w.catalog.start_drain(w.backends[0], later).await.unwrap();
+    w.catalog.start_drain(w.ids.change(), w.backends[0], later).await.unwrap();
     let drain = drain_of(&w, 0).await.unwrap();
     assert_eq!((drain.since, drain.name.as_str()), (now(), "one"), "it goes on as it began");
     assert_eq!(drain.left, OnBackend { live: 1, bytes: 5, ..OnBackend::default() });
     assert!(w.get("k").await.is_some());
 
-    assert!(w.catalog.cancel_drain(w.backends[0]).await.unwrap());
-    assert!(!w.catalog.cancel_drain(w.backends[0]).await.unwrap());
+    assert!(w.catalog.cancel_drain(w.ids.change(), w.backends[0]).await.unwrap());
+    assert!(!w.catalog.cancel_drain(w.ids.change(), w.backends[0]).await.unwrap());
     assert_eq!(reserved_on(&w, 3).await, w.backends);
-    let nobody = w.catalog.start_drain(BackendId(999), now()).await.unwrap_err();
+    let nobody = w.catalog.start_drain(w.ids.change(), BackendId(999), now()).await.unwrap_err();
     assert_eq!(nobody.refusal(), Some(&Refusal::Changed("the backend")));
 }
 
@@ -124,7 +124,7 @@ pub(super) async fn what_a_backend_holds_is_read_page_by_page(w: World) {
         let third = held(&w, 2, rows_max).await;
         assert_eq!(third.iter().map(|held| (held.size, held.others.len())).collect::<Vec<_>>(), [(4, 2)]);
     }
-    w.catalog.start_drain(w.backends[2], now()).await.unwrap();
+    w.catalog.start_drain(w.ids.change(), w.backends[2], now()).await.unwrap();
     let third = &held(&w, 2, 100).await[0];
     w.catalog.retire_replica(retire(&w, third, 2, &[])).await.unwrap();
     let drain = drain_of(&w, 2).await.unwrap();
@@ -172,7 +172,7 @@ pub(super) async fn what_a_lost_backend_owes_is_given_up(w: World) {
     }
     let refused = w.catalog.give_up_doomed(w.ids.change(), first, 9).await.unwrap_err();
     assert_eq!(refused.refusal(), Some(&Refusal::Changed("the backend")), "it has to drain");
-    w.catalog.start_drain(first, now()).await.unwrap();
+    w.catalog.start_drain(w.ids.change(), first, now()).await.unwrap();
     let change = w.ids.change();
     for _ in 0..2 {
         assert_eq!(w.catalog.give_up_doomed(change, first, 2).await.unwrap(), 2, "once for each change");

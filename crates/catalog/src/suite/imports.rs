@@ -59,7 +59,7 @@ pub(super) async fn an_import_takes_neither_a_key_nor_a_path_nor_more_than_the_q
     let refused = async |import: Import| w.catalog.import(import).await.unwrap_err().refusal().cloned();
     assert_eq!(refused(import(&w, 0, "taken", 1)).await, Some(Refusal::PreconditionFailed));
     assert_eq!(refused(import(&w, 0, "large", 100)).await, Some(Refusal::OutOfSpace { size: 101 }));
-    w.catalog.start_drain(w.backends[2], now()).await.unwrap();
+    w.catalog.start_drain(w.ids.change(), w.backends[2], now()).await.unwrap();
     assert_eq!(refused(import(&w, 2, "drained", 1)).await, Some(Refusal::OutOfSpace { size: 2 }));
     assert_eq!(w.charged().await, before, "nothing happened");
     w.catalog.import(import(&w, 0, "path", 1)).await.unwrap();

@@ -68,9 +68,9 @@ pub(super) async fn a_move_keeps_to_quotas_drains_and_owners(w: World) {
     let held = put(&w, "k").await;
     let small = w.target(held.blob, 2, 5, Some(4));
     assert_eq!(reserve(&w, &held, vec![small]).await, None);
-    w.catalog.start_drain(w.backends[2], super::world::now()).await.unwrap();
+    w.catalog.start_drain(w.ids.change(), w.backends[2], super::world::now()).await.unwrap();
     assert_eq!(reserve(&w, &held, vec![w.target(held.blob, 2, 5, None)]).await, None);
-    w.catalog.cancel_drain(w.backends[2]).await.unwrap();
+    w.catalog.cancel_drain(w.ids.change(), w.backends[2]).await.unwrap();
     let target = w.target(held.blob, 2, 5, Some(5));
     assert_eq!(reserve(&w, &held, vec![target.clone()]).await, Some(w.backends[2]));
     let stranger = CommitMove { owner: w.ids.boot(), ..commit(&w, &held, &target) };

@@ -6,8 +6,8 @@ use types::{BlobId, ReplicaId, Timestamp};
 
 use super::world::{World, key, now, state};
 use crate::{
-    BrakeSettings, CommitMove, CommitPut, Content, Postponed, ReplicaRow, ReplicaState, Retire, Retired,
-    WriteOutcome,
+    BrakeSettings, BucketId, CommitMove, CommitPut, Content, Postponed, ReplicaRow, ReplicaState, Retire,
+    Retired, WriteOutcome,
 };
 
 async fn rows_of(w: &World, blob: BlobId) -> Vec<ReplicaRow> {
@@ -89,6 +89,37 @@ pub(super) async fn a_change_of_the_factor_is_marked_step_by_step(w: World) {
     while w.catalog.remark_wanted(3, 100).await.unwrap() {}
     assert_eq!(short(&w, now(), 9).await.len(), 5);
     assert_eq!(w.catalog.surplus_blobs(None, 9).await.unwrap(), []);
+}
+
+pub(super) async fn files_of_the_journal_keep_their_factor(w: World) {
+    let reserved = w.reserve(5, 2).await;
+    let file = w.put_of(&key("journal/1"), &[reserved], state(5));
+    w.catalog.commit_put(CommitPut { bucket: BucketId::INTERNAL, ..file }).await.unwrap();
+    let writing = w.reserve(5, 2).await;
+    let blob = put(&w, "a").await;
+    while w.catalog.remark_wanted(1, 2).await.unwrap() {}
+    assert_eq!(w.catalog.surplus_blobs(None, 9).await.unwrap(), [blob]);
+    // What was under way then was a file too.
+    let file = w.put_of(&key("journal/2"), &[writing], state(5));
+    w.catalog.commit_put(CommitPut { bucket: BucketId::INTERNAL, ..file }).await.unwrap();
+    assert_eq!(w.catalog.surplus_blobs(None, 9).await.unwrap(), [blob]);
+}
+
+pub(super) async fn what_the_dead_wrote_last_is_marked(w: World) {
+    while w.catalog.remark_wanted(1, 2).await.unwrap() {}
+    let other = w.ids.boot();
+    w.catalog.join(other, now()).await.unwrap();
+    // It was started with another factor.
+    let blob = put(&World { boot: other, ..w.clone() }, "a").await;
+    assert!(!w.catalog.remark_wanted(1, 2).await.unwrap(), "all are marked");
+    assert!(w.catalog.declare_dead(other, 0, now()).await.unwrap());
+    while w.catalog.remark_wanted(1, 2).await.unwrap() {}
+    assert_eq!(w.catalog.surplus_blobs(None, 9).await.unwrap(), [blob]);
+    // And so where the next process outlives the last one.
+    let second = put(&w, "b").await;
+    w.catalog.begin_boot(w.ids.boot(), now()).await.unwrap();
+    while w.catalog.remark_wanted(1, 2).await.unwrap() {}
+    assert_eq!(w.catalog.surplus_blobs(None, 9).await.unwrap(), [blob, second]);
 }
 
 pub(super) async fn n130_a_round_of_proofs_comes_to_every_replica(w: World) {
@@ -194,7 +225,7 @@ pub(super) async fn the_brake_holds_deletes_when_workers_doom_too_much(w: World)
     assert!(engaged.why.contains("6 of 20"), "{}", engaged.why);
     assert_eq!(given_out(&w).await, 0, "nothing at all");
     assert_eq!(w.catalog.next_doomed(&w.backends).await.unwrap(), None);
-    w.catalog.release_brake().await.unwrap();
+    w.catalog.release_brake(w.ids.change()).await.unwrap();
     assert_eq!(given_out(&w).await, 6);
     assert_eq!(w.catalog.brake().await.unwrap(), crate::BrakeState::default());
     w.reap_all().await;
@@ -211,5 +242,5 @@ pub(super) async fn the_brake_counts_clients_where_it_is_told_to_and_moves_never
     assert_eq!(w.catalog.brake().await.unwrap().doomed_in_hour, 0);
     w.delete(&["other"]).await;
     assert!(w.catalog.brake().await.unwrap().engaged_at.is_some());
-    w.catalog.release_brake().await.unwrap();
+    w.catalog.release_brake(w.ids.change()).await.unwrap();
 }

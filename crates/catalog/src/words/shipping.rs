@@ -1,6 +1,6 @@
 //! What is shipped, as lines of text.
 
-use types::{BackendName, BlobId, BucketName, ChangeId, ObjectKey, ReplicaId, ReplicaPath};
+use types::{BackendName, BlobId, BucketName, ChangeId, ObjectKey, ReplicaId, ReplicaPath, Timestamp};
 
 use crate::{BackendId, BucketId};
 
@@ -65,6 +65,8 @@ pub enum SnapshotTable {
     Uploads,
     /// Parts of open uploads.
     Parts,
+    /// What was decided of backends and deletes: drains, and the brake.
+    Decisions,
 }
 
 /// A page of a snapshot.
@@ -110,4 +112,21 @@ pub struct Rebuilt {
     pub replaced: Option<std::path::PathBuf>,
     /// What does not add up; nothing, unless entries were missing.
     pub wrong: Vec<String>,
+    /// What was decided before, and goes on.
+    pub decided: Decided,
+}
+
+/// What an operator, or a guard in his place, had decided when the last segment was shipped.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Decided {
+    /// Backends that are to become empty, and since when.
+    pub drains: Vec<(BackendName, Timestamp)>,
+    /// Since when the brake holds all deletes, and why.
+    pub brake: Option<(Timestamp, String)>,
+    /// Replicas in quarantine that wait for their time to be over.
+    pub quarantined: u64,
+    /// When that of the first of them is.
+    pub quarantine_ends: Option<Timestamp>,
+    /// Replicas in quarantine that wait for the operator alone.
+    pub held: u64,
 }

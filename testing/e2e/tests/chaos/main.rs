@@ -9,6 +9,7 @@ mod breakers;
 mod copied;
 mod crash;
 mod history;
+mod idle;
 mod outage;
 mod races;
 mod rebuild;

@@ -1,6 +1,8 @@
 //! The catalog is lost while thousands of objects lie on the backends; it is rebuilt, and what it shows is compared,
 //! object by object, with what clients were told.
 
+mod decided;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 

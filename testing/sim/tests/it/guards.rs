@@ -94,6 +94,7 @@ pub(crate) fn without_faults(plan: &mut Plan) {
     // These guards are looked for with one process that serves, and nothing else that asks for requests.
     plan.workers = WorkersPlan { linger_ms: plan.workers.linger_ms, ..WorkersPlan::default() };
     (plan.instances, plan.catalogs, plan.imports) = (None, None, None);
+    plan.factors.clear();
     for backend in &mut plan.backends {
         backend.odds.clear();
         backend.windows.clear();

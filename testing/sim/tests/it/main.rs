@@ -7,3 +7,4 @@ mod import_guards;
 mod mutations;
 mod running;
 mod schedules;
+mod world_guards;

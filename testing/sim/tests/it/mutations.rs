@@ -13,7 +13,7 @@ use sim::{
 };
 
 use crate::running::{number, run, say};
-use crate::{guards, import_guards};
+use crate::{guards, import_guards, world_guards};
 
 /// Schedules that are tried for each mutation. Most are caught within ten.
 const SEEDS_MAX: u64 = 1_500;
@@ -33,6 +33,7 @@ const MUTATIONS: &[Mutation] = &[
     (&["boot.waits-anew"], "nobody knows how wrong the last process's clock was"),
     (&["brake.counted"], "what workers doom is counted"),
     (&["brake.engaged"], "while the brake holds nothing is given out to be deleted"),
+    (&["brake.journaled"], "that the brake holds is in the journal"),
     (&["budget.taken"], "bodies share one budget of memory"),
     (&["charge.charged"], "a reservation is charged"),
     (&["charge.draining"], "what drains takes nothing new"),
@@ -48,6 +49,7 @@ const MUTATIONS: &[Mutation] = &[
     (&["counters.saved"], "numbers never repeat"),
     (&["declare.buries"], "what the dead were writing is doomed"),
     (&["delete.precondition"], "a conditional delete is decided in the commit"),
+    (&["drain.journaled"], "a drain is in the journal"),
     (&["expire.unchanged"], "what was written since does not expire"),
     (&["freeze.deletes"], "what may be an old catalog deletes nothing"),
     (&["freeze.writes"], "an old catalog writes nothing"),
@@ -69,6 +71,7 @@ const MUTATIONS: &[Mutation] = &[
     (&["part.open"], "only an open upload takes parts"),
     (&["part.source"], "a part is copied from what its caller saw"),
     (&["quarantine.charged"], "what is in quarantine is charged"),
+    (&["quarantine.journaled"], "how long what is in quarantine is kept is in the journal"),
     (&["quarantine.kept"], "what is in quarantine is kept"),
     (&["read.proved"], "no byte is given out unproved"),
     (&["reader.first"], "a reader registers before it locates"),
@@ -77,7 +80,10 @@ const MUTATIONS: &[Mutation] = &[
     (&["reap.answered"], "a charge falls only when the delete was answered"),
     (&["reap.frees"], "a delete that hides frees nothing"),
     (&["reap.others"], "the reaper waits for the readers of all instances"),
+    (&["rebuild.brake"], "a brake that held holds in a rebuilt catalog"),
+    (&["rebuild.drains"], "what drained drains in a rebuilt catalog"),
     (&["rebuild.one-per-backend"], "a rebuilt catalog has one live replica of a blob on a backend"),
+    (&["rebuild.quarantine-kept"], "what is in quarantine is kept in a rebuilt catalog"),
     (&["rebuild.removes"], "what was deleted stays deleted"),
     (&["reconcile.confirmed"], "a stray is looked up before it is believed"),
     (&["reconcile.looked-up"], "a replica is looked up before it is missed"),
@@ -151,6 +157,8 @@ fn with_rot_that_stays(plan: &mut Plan) {
 fn with_files_that_rot(plan: &mut Plan) {
     if let Some(catalogs) = &mut plan.catalogs {
         catalogs.pace_ms = 100;
+        plan.workers.orders.clear();
+        plan.workers.clients_brake = None;
         if let Some(upkeep) = &mut plan.workers.upkeep {
             upkeep.scrub_ms = Some(500);
         }
@@ -168,7 +176,7 @@ fn with_many_comparisons(plan: &mut Plan) {
     if plan.workers.upkeep.is_none() {
         return;
     }
-    plan.catalogs = None;
+    (plan.catalogs, plan.workers.clients_brake) = (None, None);
     let backends = plan.backends.len();
     let order = |number: usize| Order {
         at_ms: 300 + number as u64 * 211,
@@ -182,7 +190,7 @@ fn with_many_moves(plan: &mut Plan) {
     if plan.workers.upkeep.is_none() {
         return;
     }
-    plan.catalogs = None;
+    (plan.catalogs, plan.workers.clients_brake) = (None, None);
     let backends = plan.backends.len();
     let order = |number: usize| Order {
         at_ms: 500 + number as u64 * 307,
@@ -276,6 +284,7 @@ fn with_bad_bodies_on_silent_backends(plan: &mut Plan) {
     // No upkeep, for a body that it repairs may be bad as well; then nothing either that only upkeep finds.
     plan.workers = WorkersPlan { linger_ms: plan.workers.linger_ms, ..WorkersPlan::default() };
     (plan.instances, plan.catalogs) = (None, None);
+    plan.factors.clear();
     plan.crashes.clear();
     // A backend that is left alone takes no bad body either.
     (plan.limits, plan.breakers) = (None, None);
@@ -326,12 +335,16 @@ const UNREACHED: &[(&str, &str)] = &[
 
 /// All guards.
 fn all() -> impl Iterator<Item = &'static Mutation> {
-    MUTATIONS.iter().chain(guards::GUARDS).chain(import_guards::GUARDS)
+    MUTATIONS.iter().chain(guards::GUARDS).chain(import_guards::GUARDS).chain(world_guards::GUARDS)
 }
 
 /// What makes a plan sharper for these switches.
 fn sharpen(switches: &[&str]) -> Sharpen {
-    let mut known = SHARPENED.iter().chain(guards::SHARPENED).chain(import_guards::SHARPENED);
+    let mut known = SHARPENED
+        .iter()
+        .chain(guards::SHARPENED)
+        .chain(import_guards::SHARPENED)
+        .chain(world_guards::SHARPENED);
     known.find(|(name, _)| switches.contains(name)).map_or(|_| (), |(_, sharpen)| *sharpen)
 }
 
@@ -408,7 +421,11 @@ fn sharper_plans_break_no_law() {
     let seeds = number("SEEDS").map_or(60, |seeds| seeds / 100).max(1);
     let only = asked_for();
     let is_asked_for = |name: &str| only.is_none_or(|((switches, _), _)| switches.contains(&name));
-    let known = SHARPENED.iter().chain(guards::SHARPENED).chain(import_guards::SHARPENED);
+    let known = SHARPENED
+        .iter()
+        .chain(guards::SHARPENED)
+        .chain(import_guards::SHARPENED)
+        .chain(world_guards::SHARPENED);
     let sharpened: Vec<_> = known.filter(|(name, _)| is_asked_for(name)).collect();
     let next = AtomicUsize::new(0);
     let broken = Mutex::new(Vec::new());

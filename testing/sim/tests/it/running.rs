@@ -18,6 +18,24 @@ pub(crate) fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().filter(|text| !text.is_empty()).map(|text| text.parse().unwrap())
 }
 
+/// Whether a plan has all the sections that `ONLY` names, one or several joined by `+`.
+fn is_asked_for(plan: &Plan) -> bool {
+    let only = std::env::var("ONLY").unwrap_or_default();
+    let has = |section: &str| match section {
+        "breakers" => plan.breakers.is_some(),
+        "catalogs" => plan.catalogs.is_some(),
+        "factors" => !plan.factors.is_empty(),
+        "expiry" => plan.workers.expiry.is_some(),
+        "imports" => plan.imports.is_some(),
+        "instances" => plan.instances.is_some(),
+        "limits" => plan.limits.is_some(),
+        "outages" => !plan.outages.is_empty(),
+        "upkeep" => plan.workers.upkeep.is_some(),
+        section => panic!("plans have no section {section}"),
+    };
+    only.split('+').filter(|section| !section.is_empty()).all(has)
+}
+
 /// Carries a plan out, on this thread.
 pub(crate) fn run(plan: Plan, verbose: bool) -> Outcome {
     let simulation = Simulation::new(plan, verbose);
@@ -50,7 +68,11 @@ pub(crate) fn run_all(seeds: std::ops::Range<u64>, failures_max: usize) -> Sum {
                     if seed >= seeds.end || sum.lock().unwrap().failed.len() >= failures_max {
                         return;
                     }
-                    let outcome = run(Plan::new(seed, &Cuts::default()), false);
+                    let plan = Plan::new(seed, &Cuts::default());
+                    if !is_asked_for(&plan) {
+                        continue;
+                    }
+                    let outcome = run(plan, false);
                     sum.lock().unwrap().add(seed, outcome);
                 }
             });

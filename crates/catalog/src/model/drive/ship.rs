@@ -3,10 +3,10 @@
 
 use std::path::Path;
 
-use types::DeploymentId;
+use types::{DeploymentId, Timestamp};
 
 use super::{Config, Drive, Op, Strategy, TestRunner, ops, prop};
-use crate::sqlite::{Options, Rebuild, Sqlite};
+use crate::sqlite::{Glance, Options, Rebuild, Sqlite};
 use crate::suite::World;
 use crate::{
     BucketId, Catalog, Identity, ListQuery, Listed, ListedUpload, Names, PartsQuery, Rebuilding,
@@ -97,17 +97,20 @@ impl Shipped {
         let source = self.snapshot.as_ref().map_or("nothing".to_owned(), |found| found.first.to_string());
         let begin = async || Rebuild::begin(path, Identity { deployment, epoch: 2 }, &source).await.unwrap();
         let mut rebuild = begin().await;
+        let mut glance = Box::new(Glance::default());
         let lines = |file: &Vec<String>| file.clone();
         let (after, segments) = self.snapshot.as_ref().map_or((0, 0), |found| (found.first, found.segment));
         for (number, page) in self.snapshot.iter().flat_map(|found| &found.pages).enumerate() {
             let page = lines(page);
             let page: Vec<&str> = page.iter().map(String::as_str).collect();
             rebuild.apply(&format!("page {number}"), names, &page, None).unwrap();
+            glance.apply("page", names, &page, None).unwrap();
         }
         for (number, segment) in self.segments[segments..].iter().enumerate() {
             let segment: Vec<&str> = segment.iter().map(String::as_str).collect();
             let name = format!("segment {number}");
             rebuild.apply(&name, names, &segment, Some(after)).unwrap();
+            glance.apply(&name, names, &segment, Some(after)).unwrap();
             // Stopped and begun again.
             drop(rebuild);
             rebuild = begin().await;
@@ -115,6 +118,8 @@ impl Shipped {
         }
         let rebuilt = Box::new(rebuild).finish(&[], super::now()).unwrap();
         assert_eq!((rebuilt.wrong, rebuilt.unreadable), (Vec::new(), 0));
+        let glanced = glance.finish(&[], super::now()).unwrap();
+        assert_eq!(glanced.decided, rebuilt.decided, "a look says what a rebuild does");
         Sqlite::open(path, Options::default()).await.unwrap()
     }
 }
@@ -150,6 +155,21 @@ async fn seen(catalog: &dyn Catalog, bucket: BucketId) -> Vec<String> {
     seen
 }
 
+/// What goes on as it was decided: what drains, since when the brake holds and why, and until when, at least, what is in
+/// quarantine is kept.
+async fn decided(catalog: &dyn Catalog, kept_until: Timestamp) -> Vec<String> {
+    let drains = catalog.drains().await.unwrap().into_iter();
+    let mut decided: Vec<String> =
+        drains.map(|drain| format!("{} since {:?}", drain.name, drain.since)).collect();
+    let brake = catalog.brake().await.unwrap();
+    decided.push(format!("{:?} {}", brake.engaged_at, brake.why));
+    for row in catalog.quarantined(None, 1000).await.unwrap() {
+        let until = row.until.max(kept_until);
+        decided.push(format!("{} on {} until {until:?}", row.replica, row.name));
+    }
+    decided
+}
+
 async fn run(seed: u64, script: Vec<(Op, Between)>) {
     let mut drive = Drive::new(seed).await;
     let mut shipped = Shipped::default();
@@ -164,6 +184,9 @@ async fn run(seed: u64, script: Vec<(Op, Between)>) {
     let bucket = drive.w.bucket;
     assert_eq!(seen(&rebuilt, bucket).await, seen(&*drive.w.catalog, bucket).await);
     drive.compare_imports_of(&rebuilt).await;
+    let a_week = super::now().plus(std::time::Duration::from_hours(7 * 24));
+    let no_longer = Timestamp::default();
+    assert_eq!(decided(&rebuilt, no_longer).await, decided(&*drive.w.catalog, a_week).await);
     // A completion that is repeated gets the answer that it got.
     if let Some((super::Change::Complete(complete), _)) = drive.last {
         let again = crate::CompleteUpload { change: drive.w.ids.change(), ..complete };

@@ -35,7 +35,10 @@ impl Drive {
             settled: true,
         }));
         let minutes = |number: u8| now().plus(Duration::from_mins(u64::from(number)));
-        let times = StrayTimes { proved_from: minutes(what % 3), kept_until: minutes(what % 4) };
+        // Some are to be kept for longer than a rebuild keeps all of them.
+        let days = Duration::from_hours(24 * u64::from(what % 5) * 5);
+        let kept_until = if what < 200 { minutes(what % 4) } else { now().plus(days) };
+        let times = StrayTimes { proved_from: minutes(what % 3), kept_until };
         let model = self.model.take_in(target.backend, &strays, times);
         let change = self.w.ids.change();
         for _ in 0..2 {

@@ -1,5 +1,6 @@
 //! Tests of this implementation alone; what every implementation promises is in the suite.
 
+mod decided;
 mod open;
 mod plans;
 mod writer;
