@@ -9,7 +9,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use sim::{
-    Ask, Command, Cuts, Event, ExpiryPlan, Fault, Order, PartPlan, Plan, UploadEnd, Verb, WorkersPlan,
+    Ask, CatalogFate, Command, Cuts, Event, ExpiryPlan, Fault, Order, PartPlan, Plan, UploadEnd, Verb,
+    WorkersPlan,
 };
 
 use crate::running::{number, run, say};
@@ -124,6 +125,7 @@ const SHARPENED: &[Sharpened] = &[
     ("budget.taken", with_large_bodies),
     ("copy.source", with_copies_of_what_changes),
     ("expire.unchanged", with_rewrites_of_what_expires),
+    ("freeze.deletes", with_copies_of_quiet_catalogs),
     ("lost.repeated", with_lost_answers),
     ("part.open", with_lost_answers),
     ("part.source", with_parts_of_what_changes),
@@ -295,6 +297,31 @@ fn with_bad_bodies_on_silent_backends(plan: &mut Plan) {
     for op in plan.clients.iter_mut().flatten() {
         (op.patience_ms, op.seed) = (None, op.seed & !1);
         op.verb = Verb::Put { size: 30_000, condition: Ask::None, flaw: Some(Fault::BodyWrongDigest) };
+    }
+}
+
+/// What is doomed and waits in a copy deletes nothing there for another reason: that something is not shipped yet.
+fn with_copies_of_quiet_catalogs(plan: &mut Plan) {
+    let Some(catalogs) = &mut plan.catalogs else { return };
+    catalogs.pace_ms = 100;
+    catalogs.fates = vec![CatalogFate { at_ms: 34_000, copied_ms: Some(28_000), found_again: true }];
+    (plan.factor, plan.ack_replicas) = (2, 1);
+    plan.workers = WorkersPlan::default();
+    plan.events.clear();
+    plan.crashes.clear();
+    for backend in &mut plan.backends {
+        (backend.odds, backend.late_ms) = ([(Fault::PutNeverAnswers, 200)].into(), 40_000);
+        backend.windows.clear();
+    }
+    for ops in &mut plan.clients {
+        for op in &mut *ops {
+            (op.think_ms, op.patience_ms) = (10, None);
+            op.verb = Verb::Put { size: 300, condition: Ask::None, flaw: None };
+        }
+        // By this the copy is an old one.
+        if let Some(last) = ops.last_mut() {
+            last.think_ms = 30_000;
+        }
     }
 }
 
