@@ -111,7 +111,6 @@ pub(crate) async fn build(
     let pace = pace::of(config);
     engine.delete_nothing_before_proof(pace);
     engine.delete_nothing_unshipped();
-    engine.ship_long_writes(pace::long_write(config, pace));
     engine.prove_newest(None).await?;
     if let Some(reason) = engine.frozen() {
         return Err(Frozen(reason.to_string()).into());

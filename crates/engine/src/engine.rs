@@ -109,8 +109,6 @@ pub(crate) struct Shared {
     pub(crate) frozen: crate::freeze::Frozen,
     pub(crate) lease: crate::liveness::Lease,
     pub(crate) dooms: crate::unshipped::Dooms,
-    /// Writes that wait for a segment.
-    pub(crate) long_writes: crate::long_writes::LongWrites,
     pub(crate) troubles: crate::drain::Troubles,
     pub(crate) stats: crate::stats::FleetStats,
     pub(crate) imports: crate::import::Imports,
@@ -146,7 +144,6 @@ impl Engine {
                 frozen: crate::freeze::Frozen::default(),
                 lease: crate::liveness::Lease::default(),
                 dooms: crate::unshipped::Dooms::default(),
-                long_writes: crate::long_writes::LongWrites::default(),
                 troubles: crate::drain::Troubles::default(),
                 stats: crate::stats::FleetStats::default(),
                 imports: crate::import::Imports::default(),

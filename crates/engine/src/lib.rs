@@ -27,7 +27,6 @@ mod limits;
 mod list;
 mod liveness;
 mod locate;
-mod long_writes;
 mod moving;
 mod multipart;
 mod newest;

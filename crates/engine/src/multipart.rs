@@ -91,7 +91,6 @@ impl Engine {
                 written.held.committed();
                 shared.reap.ring();
                 shared.call_for_repair(&commit.blobs);
-                shared.settle_long_write(written.began).await?;
                 let Part { etag, modified, checksums, .. } = commit.part;
                 Ok(StoredPart { etag, modified, checksums, backends: written.backends })
             }

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::time::Duration;
 
-use catalog::{BucketId, CatalogError, CommitPut, Content, Metadata, ObjectState, Refusal, ReserveFor};
+use catalog::{CatalogError, CommitPut, Content, Metadata, ObjectState, Refusal, ReserveFor};
 use runtime::mutation;
 use types::{BlobId, ETag, ObjectKey, Timestamp};
 
@@ -73,10 +73,6 @@ impl Engine {
                 written.held.committed();
                 shared.reap.ring();
                 shared.call_for_repair(&commit.blobs);
-                // A segment waits for nothing: it is what others wait for.
-                if commit.bucket != BucketId::INTERNAL {
-                    shared.settle_long_write(written.began).await?;
-                }
                 let state = committed.object.state;
                 let backends = written.backends;
                 Ok(Stored {

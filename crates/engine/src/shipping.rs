@@ -137,7 +137,6 @@ impl Engine {
         shared.proof_is_over(&stored.1);
         shared.repeat(|| shared.catalog.mark_shipped(changes.clone())).await?;
         shared.changes_are_shipped(last);
-        shared.long_writes.segment_is_stored();
         Ok(Some(Segment { bytes: stored.0, last, more: unshipped.more, backends: stored.1 }))
     }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use backend::{MetadataEntry, Needs};
 use catalog::{BackendId, BucketId, NewBlob, Piece, Refusal, Reserve, ReserveFor, Target};
 use format::BlockHasher;
-use runtime::{Instant, Readiness};
+use runtime::Readiness;
 use types::{BackendName, BlobId, BucketName, Md5, ObjectKey};
 
 use crate::engine::Shared;
@@ -33,8 +33,6 @@ pub(crate) struct Written {
     pub(crate) backends: Vec<BackendName>,
     /// Gives all of it up unless it is committed.
     pub(crate) held: Held,
-    /// When it began.
-    pub(crate) began: Instant,
 }
 
 /// What a body is written for.
@@ -53,7 +51,7 @@ impl Shared {
         write: WriteFor<'_>,
         mut intake: Intake,
     ) -> Result<Written, EngineError> {
-        let (length, began) = (intake.length(), runtime::instant_now());
+        let length = intake.length();
         let _budget = self.take_budget(length.min(self.settings.window_bytes)).await?;
         self.find_out_for_write(self.ack_replicas_of(write.bucket)).await;
         let candidates = self.candidates().await?;
@@ -76,7 +74,7 @@ impl Shared {
         match result {
             Ok((proof, backends)) => {
                 let BodyWriter { blobs, pieces, held, .. } = writer;
-                Ok(Written { blobs, pieces, proof, backends, held, began })
+                Ok(Written { blobs, pieces, proof, backends, held })
             }
             Err(error) => {
                 writer.held.let_go().await;

@@ -99,78 +99,10 @@ async fn a_copy_deletes_nothing_that_the_original_was_writing() {
 
     let before = all_paths(&original);
     copy.reap().await;
-    assert_eq!(all_paths(&original), before, "that it gave something up is not shipped");
-    assert_eq!(ship(&copy).await, 1);
-    let before = all_paths(&original);
-    copy.reap().await;
     assert_eq!(all_paths(&original), before);
     assert!(copy.engine.frozen().unwrap().contains("did not write"));
     assert!(original.get("k").await.unwrap() == data);
-}
-
-/// A put that takes long by the rules of its engine, and a copy of the catalog made in the midst of it.
-struct LongPut {
-    original: House,
-    copy: House,
-    release: oneshot::Sender<()>,
-    put: runtime::Task<Result<Stored, EngineError>>,
-    /// Ships whatever a client waits for.
-    ships: runtime::Task<()>,
-}
-
-async fn long_put(site: &Site, data: &[u8]) -> LongPut {
-    let original = site.start(&site.file, HOUR).await;
-    original.engine.ship_long_writes(Duration::ZERO);
-    let engine = original.engine.clone();
-    let ships = runtime::spawn(async move {
-        loop {
-            if engine.a_write_waits() {
-                let next = engine.shelf().await.unwrap().next;
-                engine.ship_segment(next).await.unwrap();
-            }
-            tokio::task::yield_now().await;
-        }
-    });
-    let (release, put) = slow_put(&original, "k", data);
-    until(async || {
-        let rows = original.catalog.replicas(None, 100).await.unwrap();
-        rows.iter().filter(|row| row.state == ReplicaState::Writing).count() == 2
-    })
-    .await;
-    let copy = site.start(&site.file.copy().unwrap(), HOUR).await;
-    LongPut { original, copy, release, put, ships }
-}
-
-#[tokio::test]
-async fn a_long_write_that_a_copy_has_given_up_is_not_acknowledged() {
-    let site = Site::new(Plan { settings: small_windows(), ..Plan::default() }).await;
-    let long = long_put(&site, &bytes(500_000, 1)).await;
-    // It tells that it took the writer for dead, and nobody says that he is not.
-    assert_eq!(ship(&long.copy).await, 1);
-    long.copy.reap().await;
-    assert!(long.copy.engine.frozen().is_none());
-    long.release.send(()).unwrap();
-    let error = long.put.await.unwrap().unwrap_err();
-    assert!(matches!(error, EngineError::Unavailable(_)), "{error}");
-    assert!(long.original.engine.frozen().unwrap().contains("did not write"));
-    drop(long.ships);
-}
-
-#[tokio::test]
-async fn a_long_write_that_is_acknowledged_is_not_deleted_by_a_copy() {
-    let site = Site::new(Plan { settings: small_windows(), ..Plan::default() }).await;
-    let data = bytes(500_000, 1);
-    let long = long_put(&site, &data).await;
-    long.release.send(()).unwrap();
-    long.put.await.unwrap().unwrap();
-    assert!(long.original.catalog.unshipped(1, 1).await.unwrap().lines.is_empty(), "it is in a segment");
-    drop(long.ships);
-    assert_eq!(ship(&long.copy).await, 1);
-    let before = all_paths(&long.original);
-    long.copy.reap().await;
-    assert!(long.copy.engine.frozen().is_some());
-    assert_eq!(all_paths(&long.original), before);
-    assert!(long.original.get("k").await.unwrap() == data);
+    original.audit().await;
 }
 
 #[tokio::test]

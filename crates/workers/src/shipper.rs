@@ -1,6 +1,6 @@
 //! Shipper: brings the journal to the backends as segments, and now and then everything as a snapshot.
 //!
-//! At most one file per pace, so that a provider's free requests last, unless a client waits for one. After each segment the catalog proves
+//! At most one file per pace, so that a provider's free requests last. After each segment the catalog proves
 //! that it is still the newest: who finds a segment that it did not write stops writing.
 
 use std::time::Duration;
@@ -95,7 +95,7 @@ impl Worker for Shipper {
         if self.engine.frozen().is_some() {
             return Ok(Step::IDLE);
         }
-        if let Some(pause) = self.pause().filter(|_| !self.engine.a_write_waits()) {
+        if let Some(pause) = self.pause() {
             return Ok(Step::IDLE.due_after(pause));
         }
         // Whatever fails from here on, the shelf is read again.

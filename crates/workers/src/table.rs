@@ -112,7 +112,5 @@ pub fn start_heart(supervisor: &mut Supervisor, engine: &Engine, options: &Heart
 /// Starts the worker that brings the journal to the backends, a file per `pace` at most.
 pub fn start_shipper(supervisor: &mut Supervisor, engine: &Engine, pace: Duration) {
     let ships = engine.clone();
-    let schedule = Schedule::every(SHIP_EVERY.max(pace));
-    let shipper = supervisor.add(schedule, move || Shipper::new(ships.clone(), pace));
-    engine.segment_is_wanted().wakes(&shipper);
+    supervisor.add(Schedule::every(SHIP_EVERY.max(pace)), move || Shipper::new(ships.clone(), pace));
 }

@@ -34,17 +34,6 @@ pub(super) fn late_arrival(bound: Duration, pace: Duration) -> Duration {
     bound.max(pace.min(PACE_MAX) * 2)
 }
 
-/// From which duration on a write is shipped before it is acknowledged. What is shorter is in the journal, at its pace, before
-/// any backend is rid of what an earlier process was writing.
-pub(super) fn long_write(config: &Config, pace: Duration) -> Duration {
-    let late = config.backends.iter().map(|backend| late_arrival(backend.late_arrival_bound, pace)).min();
-    shorter_by(late.unwrap_or_default(), pace)
-}
-
-fn shorter_by(late: Duration, pace: Duration) -> Duration {
-    late - pace.min(late / 2)
-}
-
 fn of_backend(backend: &Backend) -> Duration {
     let least = match backend.store {
         Store::Directory(_) => DIRECTORY,
@@ -78,14 +67,6 @@ mod tests {
         assert_eq!(late_arrival(bound, S3), bound);
         assert_eq!(late_arrival(bound, minutes(51)), minutes(102));
         assert_eq!(late_arrival(bound, MONTH), minutes(24 * 60));
-    }
-
-    #[test]
-    fn what_is_not_long_is_shipped_before_a_copy_deletes() {
-        let minutes = Duration::from_mins;
-        assert_eq!(shorter_by(late_arrival(minutes(15), DIRECTORY), DIRECTORY), minutes(15) - DIRECTORY);
-        assert_eq!(shorter_by(late_arrival(minutes(15), minutes(51)), minutes(51)), minutes(51));
-        assert_eq!(shorter_by(late_arrival(minutes(15), MONTH), MONTH), minutes(12 * 60));
     }
 
     #[test]

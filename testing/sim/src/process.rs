@@ -24,8 +24,6 @@ use crate::{Deed, Law, Sign, imports, instances, limits, outage};
 
 /// For how long a proof that this is the newest catalog serves deletes, at most until the next segment.
 const PROOF_LASTS: Duration = Duration::from_secs(10);
-/// A write that takes so long is shipped before it is acknowledged.
-const LONG_WRITE: Duration = Duration::from_secs(3);
 
 /// A running process.
 pub(crate) struct Process {
@@ -142,7 +140,6 @@ impl Process {
         if let Some(catalogs) = &world.plan.catalogs {
             engine.delete_nothing_before_proof(PROOF_LASTS);
             engine.delete_nothing_unshipped();
-            engine.ship_long_writes(LONG_WRITE);
             // Where nobody answers now, the shipper asks again.
             let _ = engine.prove_newest(None).await;
             workers::start_shipper(&mut supervisor, &engine, Duration::from_millis(catalogs.pace_ms));

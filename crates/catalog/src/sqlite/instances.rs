@@ -3,12 +3,11 @@
 use async_trait::async_trait;
 use runtime::mutation;
 use rusqlite::{Connection, OptionalExtension, params};
-use types::{BootId, ChangeId, Timestamp};
+use types::{BootId, Timestamp};
 
 use super::rows::{int, millis, size, time};
 use super::writer::Tx;
-use super::{Sqlite, journal, limits, replicas, stmt};
-use crate::journal::Entry;
+use super::{Sqlite, limits, replicas, stmt};
 use crate::{CatalogError, Instance, Instances, Refusal};
 
 #[async_trait]
@@ -110,12 +109,5 @@ pub(super) fn outlive(tx: &mut Tx<'_>, boot: BootId, at: Timestamp) -> Result<()
 
 fn bury(tx: &mut Tx<'_>, boot: BootId, at: Timestamp) -> Result<(), CatalogError> {
     limits::bury(tx, boot)?;
-    if replicas::doom_all_of(tx, boot, at)? {
-        // No state changes that a segment tells of. But if the boot lives, on the catalog of which this one is a copy, it
-        // learns by the segment that there is somebody else.
-        let change = ChangeId::from_parts(at, u128::from_be_bytes(boot.to_bytes()));
-        let sequence = tx.next_sequence();
-        journal::append(tx, change, sequence, &Entry::new(), None)?;
-    }
-    Ok(())
+    replicas::doom_all_of(tx, boot, at)
 }

@@ -173,8 +173,8 @@ pub(super) fn doom_blob(tx: &mut Tx<'_>, blob: BlobId, entry: &mut Entry<'_>) ->
     Ok(())
 }
 
-/// Every replica that a boot was writing is doomed; its bytes may still arrive for a while. Says whether there was one.
-pub(super) fn doom_all_of(tx: &mut Tx<'_>, owner: BootId, at: Timestamp) -> Result<bool, CatalogError> {
+/// Every replica that a boot was writing is doomed; its bytes may still arrive for a while.
+pub(super) fn doom_all_of(tx: &mut Tx<'_>, owner: BootId, at: Timestamp) -> Result<(), CatalogError> {
     let found: Vec<(Charged, i64)> = tx
         .stmt(
             "SELECT r.replica, r.backend, r.charged, b.late_arrival_ms \
@@ -183,13 +183,12 @@ pub(super) fn doom_all_of(tx: &mut Tx<'_>, owner: BootId, at: Timestamp) -> Resu
         )?
         .query_map(params![owner.to_bytes()], |row| Ok((Charged::read(row)?, row.get(3)?)))?
         .collect::<rusqlite::Result<_>>()?;
-    let any = !found.is_empty();
     for (row, late_ms) in found {
         let waits = !mutation::is_on("boot.late-arrival");
         let due = if waits { millis(at).saturating_add(late_ms) } else { AT_ONCE };
         doom(tx, row, rows::WRITING, due, &mut Entry::new())?;
     }
-    Ok(any)
+    Ok(())
 }
 
 /// The longest wait before a delete that failed is tried again, as far as a new process believes an old one's clock.
