@@ -47,7 +47,7 @@ async fn each_has(house: &House, replicas: usize) {
 }
 
 #[tokio::test]
-async fn n15_n32_a_backend_empties_and_every_object_keeps_its_replicas() {
+async fn n15_n32_n77_n78_a_backend_empties_and_every_object_keeps_its_replicas() {
     let house = House::build(plan(3, 2)).await;
     for at in 0..30 {
         house.put(&format!("k{at}"), &bytes(70_000, at)).await.unwrap();
@@ -134,7 +134,7 @@ async fn a_move_that_fails_on_the_way_costs_nothing() {
 }
 
 #[tokio::test]
-async fn a_flipped_bit_is_not_carried_along() {
+async fn n132_a_flipped_bit_is_not_carried_along() {
     let faults = Faults::none();
     let lying = Arc::clone(&faults);
     let wrap = Box::new(move |index, store: Arc<backend::MemoryBackend>| -> Arc<dyn Backend> {

@@ -310,3 +310,21 @@ async fn readers_during_overwrites_see_one_whole_state() {
     house.audit().await;
     assert_eq!(house.live().await, [1, 1]);
 }
+
+#[tokio::test]
+async fn n69_a_thousand_deletes_are_one_request() {
+    let settings = Settings { factor: 1, ..Settings::default() };
+    let limits = vec![[Some(100_000), None, None]];
+    let house = House::build(Plan { backends: 1, settings, limits, ..Plan::default() }).await;
+    for number in 0..1_000 {
+        house.put(&format!("k{number}"), b"x").await.unwrap();
+    }
+    for number in 0..1_000 {
+        assert!(house.delete(&format!("k{number}")).await);
+    }
+    let before = house.counted[0].all()[0];
+    house.reap().await;
+    assert_eq!(house.counted[0].all()[0] - before, 1);
+    assert_eq!(house.live().await, [0]);
+    house.audit().await;
+}

@@ -110,6 +110,25 @@ async fn with_two_backends_the_new_replica_takes_the_place_of_the_bad_one() {
 }
 
 #[tokio::test]
+async fn n131_a_part_is_proved_and_repaired_like_any_blob() {
+    let (house, _) = faulty(3, factor(2)).await;
+    let data = bytes(300_000, 3);
+    let upload = house.begin_upload("k").await;
+    let part = house.put_part("k", upload, 1, &data).await.unwrap();
+    house.complete("k", upload, &[(1, &part)]).await.unwrap();
+    let bad = path_on(&house, 1).await;
+    let mut flipped = data.clone();
+    flipped[200_000] ^= 1;
+    overwrite(&house, 1, &bad, &flipped).await;
+    scrub_until(&house, 1).await;
+    assert_eq!(repair(&house).await.made, 1);
+    assert_eq!(rows(&house, ReplicaState::Live).await.len(), 2);
+    assert_eq!(rows(&house, ReplicaState::Suspect).await, []);
+    house.audit().await;
+    assert_eq!(house.get("k").await.unwrap(), data);
+}
+
+#[tokio::test]
 async fn two_bad_replicas_whose_bad_blocks_differ_make_a_good_one() {
     let (house, _) = faulty(3, factor(2)).await;
     let data = bytes(400_000, 3);

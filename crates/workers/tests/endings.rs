@@ -29,7 +29,7 @@ async fn wait_until(what: &str, reached: impl AsyncFn() -> bool) {
 }
 
 #[tokio::test]
-async fn n7_a_backend_that_hangs_slows_no_delete_on_another() {
+async fn n7_n70_a_backend_that_hangs_slows_no_delete_on_another() {
     let faults = Faults::none();
     let plan_faults = Arc::clone(&faults);
     let wrap = move |index, store: Arc<MemoryBackend>| -> Arc<dyn Backend> {

@@ -96,7 +96,8 @@ fn plan_text(config: &Config, plan: &Plan) -> String {
     });
     format!(
         "\nwould make the catalog {} of deployment {}, epoch {}, from {snapshot} and {} segments\n\
-         costs {} requests besides the listings above, and what they download\n",
+         costs {} requests besides the listings above, and what they download\n\
+         then lists each backend whole, for what came after the last segment: a request for a thousand objects there\n",
         config.database.path.display(),
         plan.deployment,
         plan.epoch,

@@ -136,6 +136,7 @@ async fn n36_a_lost_catalog_is_noticed_and_comes_back() {
     // A look changes nothing either.
     let said = rebuild(&config, &[]).await;
     assert!(said.contains("nothing was changed") && said.contains("requests"), "{said}");
+    assert!(said.contains("lists each backend whole"), "{said}");
     assert!(before == (files(&dir.path().join("one")), files(&dir.path().join("two"))));
     let said = rebuild(&config, &["-execute"]).await;
     assert!(said.contains("rebuilt: 19 objects"), "{said}");

@@ -52,7 +52,7 @@ async fn check(config: ConfigBuilder, counts: impl Fn() -> Vec<[u64; 3]>) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_quiet_process_sends_no_request_and_hardly_works() {
+async fn n126_a_quiet_process_sends_no_request_and_hardly_works() {
     let stores = [Store::start().await, Store::start().await];
     let config = stores
         .iter()

@@ -90,7 +90,7 @@ async fn n100_fifty_clients_create_one_key_and_one_wins() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_fifty_overwrites_of_one_state_one_wins() {
+async fn n62_of_fifty_overwrites_of_one_state_one_wins() {
     let (orchestrator, wire) = start().await;
     let first = wire.ask(&Call::put("/races/state", "first")).await.success("put").etag().to_owned();
     let answers = all_at_once(&wire, |client| {

@@ -63,7 +63,7 @@ async fn once_closed_the_file_alone_has_everything() {
 }
 
 #[tokio::test]
-async fn one_process_owns_the_file() {
+async fn n76_one_process_owns_the_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("catalog.db");
     let first = open(&path).await.unwrap();

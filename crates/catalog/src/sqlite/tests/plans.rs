@@ -38,7 +38,7 @@ fn plan(conn: &Connection, sql: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn no_statement_walks_a_table_that_grows() {
+async fn n63_n65_no_statement_walks_a_table_that_grows() {
     suite_in_memory().await;
     let mut conn = Connection::open_in_memory().unwrap();
     schema::migrate(&mut conn, 0).unwrap();
